@@ -18,9 +18,9 @@ readme = (here/'README.md').read_text(encoding='utf-8').replace('](README_files/
 
 def words(key): return cfg.get(key, '').split()
 
-# every `<name>_requirements` key is an extra; `all` is their union, `dev` needs the optional ones to run all notebooks
+# every `<name>_requirements` key is an extra; `all` is what a user may want at once, so neither our tools nor our rivals
 extras = {k.removesuffix('_requirements'): words(k) for k in cfg if k.endswith('_requirements')}
-extras["all"] = sorted({r for k, rs in extras.items() if k not in ("dev", "peers") for r in rs})
+extras['all'] = sorted({r for k, rs in extras.items() if k not in ('dev', 'peers') for r in rs})
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=words('keywords'),
@@ -32,4 +32,5 @@ setup(
     python_requires='>=' + cfg['min_python'], install_requires=words('requirements'), extras_require=extras,
     entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     classifiers=[f"Development Status :: {statuses[int(cfg['status'])]}", f"Intended Audience :: {cfg['audience']}",
-                 f"Natural Language :: {cfg['language']}", *(f'Programming Language :: Python :: {p}' for p in pythons)])
+                 f"Natural Language :: {cfg['language']}", 'Operating System :: MacOS', 'Operating System :: POSIX :: Linux',
+                 'Typing :: Typed', *(f'Programming Language :: Python :: {p}' for p in pythons)])

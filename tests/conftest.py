@@ -1,0 +1,25 @@
+"Every test runs on the CPU, draws to memory, and touches neither the user's caches nor the user's settings."
+import os
+
+import pytest
+
+# before anything imports jax or matplotlib; what the caller set stands
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('MPLBACKEND', 'agg')
+for name in ('CALIBRAX_LOG_LEVEL', 'CALIBRAX_CACHE_DIR', 'WANDB_API_KEY'): os.environ.pop(name, None)
+
+
+def pytest_configure(config):
+    "Property tests have no deadline (the first example compiles), and the same examples on every run in CI"
+    try: from hypothesis import settings
+    except ImportError: return
+    settings.register_profile('calibrax', deadline=None, derandomize=bool(os.environ.get('CI')))
+    settings.load_profile('calibrax')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def own_cache_folder(tmp_path_factory):
+    "The index of a store goes to a folder of this test process; its subprocesses inherit that"
+    os.environ['CALIBRAX_CACHE_DIR'] = str(tmp_path_factory.mktemp('cache'))
+    yield
+    del os.environ['CALIBRAX_CACHE_DIR']
