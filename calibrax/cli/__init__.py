@@ -1,0 +1,2 @@
+"The `calibrax` command."
+from calibrax.cli.main import main as main

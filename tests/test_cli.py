@@ -1,0 +1,306 @@
+"The command line end to end: what it prints, what it returns, and what bad input leaves behind."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from calibrax.cli import main
+from calibrax.core.models import Metric, MetricDef, Point, Run
+from calibrax.storage import Store
+
+DEFS = {'throughput': MetricDef(name='throughput', unit='elem/s', direction='higher'),
+        'latency_p50': MetricDef(name='latency_p50', unit='ms', direction='lower')}
+
+
+def make_run(id, day=1, throughput=20158.0, latency=12.0, defs=DEFS, name='CV-1/small', **fields):
+    point = Point(name=name, scenario='CV-1', tags={'framework': 'Datarax'},
+                  metrics={'throughput': Metric(value=throughput), 'latency_p50': Metric(value=latency)})
+    return Run(**{'id': id, 'timestamp': datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day), 'points': (point,), 'metric_defs': defs, **fields})
+
+
+def call(*args, **kwargs):
+    out = CliRunner().invoke(main, [str(a) for a in args], prog_name='calibrax', **kwargs)
+    assert out.exception is None or isinstance(out.exception, SystemExit), out.exc_info
+    return out
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def store(folder):
+    "A store with one run, which is the baseline"
+    store = Store('benchmark-data')
+    store.save(make_run('a1'))
+    store.set_baseline('a1')
+    return store
+
+
+def tree(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob('*') if p.is_file()}
+
+
+# --- what check prints and returns ---
+
+def test_check_prints_what_the_documents_show(store):
+    store.save(make_run('a2', 2, throughput=18000, latency=15))
+    out = call('check', '--threshold', '0.05')
+    assert out.exit_code == 1
+    lines = out.stdout.splitlines()
+    assert lines[:3] == ['FAIL: 2 regression(s) detected:', '  ↓ CV-1/small throughput: 20158.00 → 18000.00 (-10.7%)',
+                         '  ↑ CV-1/small latency_p50: 12.00 → 15.00 (+25.0%)']
+
+
+def test_check_passes(store):
+    out = call('check')
+    assert out.exit_code == 0 and out.stdout.startswith('PASS: no regressions (2 metrics compared, threshold 5%)')
+
+
+@pytest.mark.parametrize('change, args, code', [
+    (dict(latency=12.0), (), 0),
+    (dict(latency=11.0), (), 0),                                    # better
+    (dict(latency=12.6), (), 0),                                    # exactly 5 % is not beyond
+    (dict(latency=12.7), (), 1),
+    (dict(latency=12.7), ('--threshold', '0.1'), 0),
+    (dict(latency=float('nan')), (), 1),
+    (dict(throughput=float('inf')), (), 1),
+    (dict(name='CV-1/renamed'), (), 2),                             # nothing in common
+    (dict(points=()), (), 2),
+    (dict(defs={}), (), 0),                                         # the baseline's definitions serve
+    (dict(defs={**DEFS, 'latency_p50': MetricDef(name='latency_p50', unit='s', direction='lower')}), (), 2),
+    (dict(defs={**DEFS, 'latency_p50': MetricDef(name='latency_p50', unit='ms', direction='higher')}), (), 2),
+    (dict(metadata={'dirty': True}), (), 0),
+    (dict(metadata={'dirty': True}), ('--strict',), 3),
+])
+def test_exit_codes(store, change, args, code):
+    store.save(make_run('a2', 2, **change))
+    assert call('check', *args).exit_code == code
+
+
+def test_a_vanished_metric_fails_unless_allowed(store):
+    run = make_run('a2', 2)
+    kept = {'throughput': run.points[0].metrics['throughput']}
+    store.save(make_run('a2', 2, points=(Point(name='CV-1/small', scenario='CV-1', tags={'framework': 'Datarax'}, metrics=kept),)))
+    out = call('check')
+    assert out.exit_code == 1 and 'MISSING' in out.stdout and 'latency_p50' in out.stdout
+    assert call('check', '--allow-missing').exit_code == 0
+
+
+def test_definitions_come_from_the_config_too(folder):
+    assert call('init', '--metric', 'lat:ms:lower').exit_code == 0
+    store = Store('benchmark-data')
+    for id, day, value in (('a1', 1, 1.0), ('a2', 2, 100.0)):
+        store.save(Run(id=id, timestamp=datetime(2026, 3, day, tzinfo=UTC), points=(Point(name='p', scenario='s', metrics={'lat': Metric(value=value)}),)))
+    store.set_baseline('a1')
+    assert call('check').exit_code == 1
+
+
+def test_reports_are_written(store, folder):
+    store.save(make_run('a2', 2, throughput=18000))
+    out = call('check', '--json', '--markdown', 'r.md', '--junit', 'r.xml', '--json-file', 'r.json')
+    answer = json.loads(out.stdout)
+    assert answer == json.loads((folder/'r.json').read_text())
+    assert answer['exit_code'] == 1
+    assert 'throughput' in (folder/'r.md').read_text()
+    suite = ElementTree.parse(folder/'r.xml').getroot()
+    assert len(list(suite.iter('failure'))) == 1 and len(list(suite.iter('testcase'))) == 2
+
+
+def test_json_errors_are_json(folder):
+    out = call('check', '--json')
+    assert out.exit_code == 2
+    assert json.loads(out.stdout)['exit_code'] == 2 and out.stderr.startswith('Error: ')
+
+
+# --- the other commands ---
+
+def test_the_whole_path(folder):
+    for i, value in enumerate((20158, 20100, 18000)):
+        (folder/'results.json').write_text(make_run(f'a{i}', i, throughput=value).to_json())
+        assert call('ingest', '--data', 'd', '--input', 'results.json').stdout == f'Ingested run a{i} (1 points)\n'
+    assert call('baseline', '--data', 'd', '--run', 'a0').stdout == 'Baseline set to run a0\n'
+    assert call('check', '--data', 'd').exit_code == 1
+    assert call('compare', 'a0', 'a1', '--data', 'd').exit_code == 0
+    assert call('accept', '--data', 'd', '--reason', 'meant').exit_code == 0
+    assert call('check', '--data', 'd').exit_code == 0
+    assert [c.reason for c in Store('d').baseline_history()][-1] == 'meant'
+    trend = call('trend', '--data', 'd', '--metric', 'throughput', '--point', 'CV-1/small', '--framework', 'Datarax', '--n-runs', '2')
+    assert trend.exit_code == 0 and '20100.00' in trend.stdout and '18000.00' in trend.stdout and '20158.00' not in trend.stdout
+    assert '18000.00' in call('summary', '--data', 'd').stdout
+    listed = json.loads(call('runs', '--data', 'd', '--json').stdout)
+    assert [r['id'] for r in listed] == ['a2', 'a1', 'a0']
+    assert call('prune', '--data', 'd', '--keep', '1').exit_code == 0
+    assert call('fsck', '--data', 'd').exit_code == 0
+
+
+def test_the_config_of_the_documents_is_read(store, folder):
+    (folder/'benchmark-data/config.json').write_text(json.dumps({'wandb_project': 'datarax-benchmarks', 'metric_defs': {
+        'throughput': {'unit': 'elem/s', 'direction': 'higher', 'group': 'Throughput', 'priority': 'primary'}}}))
+    assert call('summary').exit_code == 0 and call('check').exit_code == 0
+
+
+def test_init_asks(folder, monkeypatch):
+    monkeypatch.setattr('click.testing._NamedTextIOWrapper.isatty', lambda self: True, raising=False)
+    out = call('init', input='lat:ms:lower\n\nmy-project\n\n')
+    assert out.exit_code == 0, out.output
+    assert json.loads((folder/'benchmark-data/config.json').read_text())['wandb_project'] == 'my-project'
+
+
+def test_help_has_an_example():
+    for name, command in main.commands.items():
+        out = call(name, '--help')
+        assert out.exit_code == 0 and 'Example:' in out.output and f'calibrax {name}' in out.output
+
+
+def test_version_and_module():
+    out = subprocess.run([sys.executable, '-m', 'calibrax', '--version'], capture_output=True, text=True, check=True)
+    import calibrax
+    assert out.stdout.strip() == f'calibrax, version {calibrax.__version__}'
+
+
+# --- bad input: a line, a hint, the right code, nothing lost ---
+
+BAD = {
+    'ingest of a missing file': ('ingest', '--input', 'none.json'),
+    'ingest of a folder': ('ingest', '--input', '.'),
+    'ingest of a damaged file': ('ingest', '--input', 'cut.json'),
+    'ingest of another format': ('ingest', '--input', 'list.json'),
+    'ingest without keys': ('ingest', '--input', 'id.json'),
+    'ingest of a wrong type': ('ingest', '--input', 'type.json'),
+    'ingest of a hostile id': ('ingest', '--input', 'evil.json'),
+    'unknown run': ('summary', '--run', 'zzz'),
+    'unknown run in check': ('check', '--run', 'zzz'),
+    'unknown baseline': ('check', '--baseline', 'zzz'),
+    'unknown metric': ('trend', '--metric', 'zzz', '--point', 'CV-1/small'),
+    'unknown point': ('trend', '--metric', 'throughput', '--point', 'zzz'),
+    'unknown tag': ('trend', '--metric', 'throughput', '--point', 'CV-1/small', '--framework', 'zzz'),
+    'bad tag': ('trend', '--metric', 'throughput', '--point', 'CV-1/small', '--tag', 'framework'),
+    'negative threshold': ('check', '--threshold', '-1'),
+    'NaN threshold': ('check', '--threshold', 'nan'),
+    'empty store': ('check', '--data', 'nowhere'),
+    'empty store, summary': ('summary', '--data', 'nowhere'),
+    'empty store, trend': ('trend', '--data', 'nowhere', '--metric', 'm', '--point', 'p'),
+    'store is a file': ('check', '--data', 'cut.json'),
+    'iterations 0': ('profile', '--module', 'bm', '--function', 'fine', '--iterations', '0'),
+    'negative warm-up': ('profile', '--module', 'bm', '--function', 'fine', '--warmup', '-1'),
+    'no such module': ('profile', '--module', 'nothing_like_it', '--function', 'f'),
+    'no such function': ('profile', '--module', 'bm', '--function', 'fin'),
+    'not callable': ('profile', '--module', 'bm', '--function', 'NUMBER'),
+    'needs arguments': ('profile', '--module', 'bm', '--function', 'needs'),
+    'raises': ('profile', '--module', 'bm', '--function', 'raises'),
+    'import fails': ('profile', '--module', 'broken_module', '--function', 'f'),
+    'syntax error': ('profile', '--module', 'syntax_module', '--function', 'f'),
+    'unwritable report': ('check', '--markdown', 'cut.json/report.md'),
+    'empty reason': ('accept', '--reason', ' '),
+    'bad metric': ('init', '--metric', 'lat'),
+    'bad direction': ('init', '--metric', 'lat:ms:up'),
+    'nothing to annotate': ('annotate', 'a1'),
+    'bad baseline name': ('baseline', '--name', '..'),
+}
+
+
+@pytest.fixture
+def bad_files(folder):
+    (folder/'cut.json').write_text('{"id": "x", "points": [')
+    (folder/'list.json').write_text('[]')
+    (folder/'id.json').write_text('{"id": "x"}')
+    good = make_run('b1').to_dict()
+    (folder/'evil.json').write_text(json.dumps({**good, 'id': '../../evil'}))
+    good['points'][0]['metrics']['throughput']['value'] = 'fast'
+    (folder/'type.json').write_text(json.dumps(good))
+    (folder/'bm.py').write_text('NUMBER = 3\ndef fine(): return 1\ndef needs(x): return x\ndef raises(): raise ValueError("no such file: data.bin")\n')
+    (folder/'broken_module.py').write_text('import a_module_that_is_not_there\n')
+    (folder/'syntax_module.py').write_text('def f(:\n')
+
+
+@pytest.mark.parametrize('args', BAD.values(), ids=BAD)
+def test_bad_input(store, bad_files, folder, args):
+    before = tree(folder/'benchmark-data')
+    out = call(*args)
+    assert out.exit_code == 2, out.output
+    assert out.stdout == ''
+    message, hint = out.stderr.strip().split('\n')
+    assert message.startswith('Error: ') and hint.startswith('Hint: ')
+    assert 'Traceback' not in out.stderr
+    assert tree(folder/'benchmark-data') == before
+    assert not (folder/'nowhere').exists(), 'reading made a store'
+
+
+def test_the_place_of_a_fault_is_named(store, bad_files):
+    out = call('ingest', '--input', 'type.json')
+    assert 'type.json' in out.stderr and "points[0].metrics.throughput.value: expected a number, found 'fast'" in out.stderr
+    assert 'no such file: data.bin' in call('profile', '--module', 'bm', '--function', 'raises').stderr
+
+
+def test_usage_errors_are_two(folder):
+    assert call('check', '--nonsense').exit_code == 2
+    assert call('trend').exit_code == 2
+    assert call('nonsense').exit_code == 2
+
+
+def test_a_damaged_baseline_is_not_taken_for_none(store, folder):
+    (folder/'benchmark-data/baselines/main.json').write_text('{"id": "a1"')
+    out = call('check')
+    assert out.exit_code == 2 and 'main.json' in out.stderr
+
+
+def test_a_damaged_file_elsewhere_is_a_warning(store, folder):
+    store.save(make_run('a2', 2))
+    (folder/'benchmark-data/runs/20260101T000000.000000Z_a0.json').write_text('{')
+    out = call('trend', '--metric', 'throughput', '--point', 'CV-1/small')
+    assert out.exit_code == 0 and '20260101T000000.000000Z_a0.json' in out.stderr
+    assert call('fsck').exit_code == 2
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(store, folder, monkeypatch):
+    import errno
+    (folder/'results.json').write_text(make_run('b1', 5).to_json())
+    before = tree(folder/'benchmark-data')
+    def full(*args): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, 'fsync', full)
+    for args in (('ingest', '--input', 'results.json'), ('baseline',), ('annotate', 'a1', '--note', 'x')):
+        out = call(*args)
+        assert out.exit_code == 2 and 'No space left' in out.stderr and out.stderr.count('\n') == 2, out.output
+    assert tree(folder/'benchmark-data') == before
+
+
+# --- profile ---
+
+def profile(folder, body, *args):
+    (folder/'bench.py').write_text(f'import time\ndef work():\n    {body}\n')
+    sys.modules.pop('bench', None)
+    return call('profile', '--module', 'bench', '--function', 'work', '--iterations', '5', '--data', 'd', *args)
+
+
+def test_a_profiled_run_can_fail_a_check(folder):
+    assert profile(folder, 'time.sleep(0.001)', '--tag', 'device=cpu').exit_code == 0
+    assert call('baseline', '--data', 'd').exit_code == 0
+    assert profile(folder, 'time.sleep(0.05)  # slower', '--tag', 'device=cpu').exit_code == 0
+    out = call('check', '--data', 'd', '--threshold', '0.5')
+    assert out.exit_code == 1 and 'latency_p50' in out.stdout
+    run = Store('d').latest()
+    assert run.points[0].tags['device'] == 'cpu' and run.environment['python'] and run.metric_defs['latency_p50'].direction == 'lower'
+    assert len(run.points[0].metrics['latency_p50'].samples) == 5
+
+
+def test_an_interrupted_profile_is_130_and_saves_nothing(folder):
+    (folder/'bench.py').write_text('import time\ndef work():\n    print("started", flush=True)\n    time.sleep(30)\n')
+    child = subprocess.Popen([sys.executable, '-m', 'calibrax', 'profile', '--module', 'bench', '--function', 'work', '--data', 'd'],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while 'started' not in (line := child.stdout.readline()): assert line or child.poll() is None
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130 and 'Traceback' not in err, err
+    assert not (folder/'d').exists()
