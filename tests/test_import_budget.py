@@ -106,7 +106,7 @@ def test_check_loads_nothing_heavy(small_store):
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize('rival', ['asv', 'metrax', 'pyperf', 'sklearn.metrics'])
+@pytest.mark.parametrize('rival', ['asv', 'metrax', 'pyperf', 'pytest_benchmark.plugin', 'sklearn.metrics'])
 def test_imports_faster_than(rival):
     "The library and its command, against what a rival needs before it does anything"
     if not there(rival): pytest.skip(f'{rival} is not installed; make peers installs it')

@@ -3,6 +3,7 @@
 A rule that is broken is reported with the notebook, the cell's id and the symbol: `nbs/core/models.ipynb 3e3e022b Point.label`."""
 import ast, io, json, re, tokenize
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_something_stands_between_definitions(nb):
     for cell in nb.cells:
         if not cell.exported or not cell.code:
             if cell.kind == 'markdown' or cell.example: last = None
-        elif public(cell):
+        elif any(isinstance(n, (*functions, ast.ClassDef)) and n.name[0] != '_' for n in cell.code):
             if last: found.append(nb.where(cell, f'follows {last.id} at once: put an example or a sentence between them'))
             last = cell
     report(found)
@@ -166,13 +167,18 @@ def check_function(cell, fn, symbol):
         if ast.unparse(option).startswith(('click.option', 'option')) and not any(k.arg == 'help' for k in option.keywords):
             yield f'{symbol}: {ast.unparse(option)[:60]} has no help'
 
-def check_class(cell, cls, owner):
+def overrides(nb, cls, method):
+    "Whether a base class has the method already: then its explanation is there, and its use is what the base is used for"
+    bases = getattr(import_module('calibrax.' + nb.name.removesuffix('.ipynb').replace('/', '.')), cls.name).__mro__[1:-1]
+    return any(method in vars(base) for base in bases)
+
+def check_class(nb, cell, cls, owner):
     "`owner` is the public class through which the methods of a private layer are met"
     if cls.name[0] != '_' and not ast.get_docstring(cls): yield f'{cls.name} has no docstring'
     for node in cls.body:
         if isinstance(node, functions):
             if node.name == '__init__' and not is_overload(node): yield from undocumented(cell, node, f'{owner}.__init__')
-            elif node.name[0] != '_': yield from check_function(cell, node, f'{owner}.{node.name}')
+            elif node.name[0] != '_' and not overrides(nb, cls, node.name): yield from check_function(cell, node, f'{owner}.{node.name}')
         elif isinstance(node, ast.AnnAssign) and is_record(cls) and node.target.id[0] != '_' and not commented(cell, node.lineno, node.end_lineno):
             yield f'{owner}.{node.target.id} has no comment'
 
@@ -191,7 +197,7 @@ def classes(nb):
 @each_notebook
 def test_public_names_are_documented(nb):
     found = [nb.where(c, m) for c in nb.cells if c.exported for n in c.code if isinstance(n, functions) and n.name[0] != '_' for m in check_function(c, n, n.name)]
-    report(found + [nb.where(c, m) for c, n, owner in classes(nb) for m in check_class(c, n, owner)])
+    report(found + [nb.where(c, m) for c, n, owner in classes(nb) for m in check_class(nb, c, n, owner)])
 
 
 # --- examples ------------------------------------------------------------------------------------------------------------
@@ -216,7 +222,7 @@ def required_uses(nb):
                 for name in public_values(node): yield cell, name, {name}
     for cell, cls, owner in classes(nb):
         for node in [] if is_protocol(cls) else cls.body:      # a protocol's methods are for others to write
-            if isinstance(node, functions) and node.name[0] != '_' and not is_overload(node) and not is_setter(node):
+            if isinstance(node, functions) and node.name[0] != '_' and not is_overload(node) and not is_setter(node) and not overrides(nb, cls, node.name):
                 yield cell, f'{owner}.{node.name}', {f'.{node.name}'}
 
 def public_values(node):
@@ -229,7 +235,7 @@ def public_values(node):
 @each_notebook
 def test_public_names_are_shown_in_use(nb):
     "In a cell that is not exported, from the definition on"
-    uses = {c.place: set(used_in(c)) for c in nb.cells if c.example}
+    uses = {c.place: set(used_in(c)) | ({'.table'} if 'text/html' in stored(c) else set()) for c in nb.cells if c.example}    # a rich display is a `table()`
     report([nb.where(cell, f'{symbol} is used in no example of this notebook') for cell, symbol, wanted in required_uses(nb)
             if not any(place >= cell.place and wanted & used for place, used in uses.items())])
 
@@ -255,7 +261,7 @@ def test_outputs_are_stored(nb):
 
 def wants_picture(nb): return sum(c.example and not c.hidden for c in nb.cells) > 3
 
-def has_picture(nb): return any(stored(c) & {'image/png', 'image/svg+xml', 'text/html'} for c in nb.cells if not c.hidden)
+def has_picture(nb): return any(stored(c) & {'image/png', 'image/svg+xml', 'text/html', 'text/markdown'} for c in nb.cells if not c.hidden)
 
 @each_notebook
 def test_there_is_something_to_see(nb):

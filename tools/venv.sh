@@ -34,7 +34,7 @@ wanted=$(printf '%s\n' "$here"; cat settings.ini setup.py pyproject.toml | cksum
 is() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }      # does the file hold just this?
 ready() { say "$folder is ready (Python $(version "$folder/bin/python"))"; exit 0; }
 
-if is "$folder/.calibrax-place" "$here" && "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+if is "$folder/.calibrax-place" "$here" && new_enough "$folder/bin/python"; then
     if is "$folder/.calibrax-$extra" "$wanted"; then ready; fi
     if [ "$extra" = base ] && is "$folder/.calibrax-dev" "$wanted"; then ready; fi      # dev holds all that base does
 else
@@ -48,7 +48,7 @@ fi
 case $extra in base) what=. words='' ;; *) what=".[$extra]" words=" with the extra '$extra'" ;; esac
 say "installing calibrax$words; the first time this downloads for a minute or two"
 began=$SECONDS
-PIP_DISABLE_PIP_VERSION_CHECK=1 "$folder/bin/python" -m pip install --no-input -e "$what" |
+PIP_DISABLE_PIP_VERSION_CHECK=1 "$folder/bin/python" -m pip install --no-input --progress-bar off -e "$what" |
     { grep --line-buffered -v -e '^Requirement already satisfied' -e '^Obtaining' || true; }
 printf '%s\n' "$wanted" > "$folder/.calibrax-$extra"
 say "installed in $((SECONDS - began)) s"

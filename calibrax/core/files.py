@@ -21,7 +21,8 @@ TEMPORARY = '.tmp-'     # how the names of unfinished files begin
 def _named(path: Path) -> Iterator[None]:
     "Say which file an operating system error is about"
     try: yield
-    except StoreError: raise
+    except (FileExistsError, NotADirectoryError):
+        raise StoreError(f'cannot write {path}: {path.parent} is not a folder', hint='look at the path', details={'path': str(path)}) from None
     except OSError as e:
         hint = {28: 'free some room, then run the command again'}.get(e.errno or 0, 'look at the path and its permissions')
         raise StoreError(f'cannot write {path}: {e.strerror or e}', hint=hint, details={'path': str(path), 'errno': e.errno}) from None
