@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from calibrax import Metric, MetricDef, Point, Run, Store, compare_runs, time_calls
+from calibrax import CIGuard, Metric, MetricDef, Point, Run, Store, compare_runs, time_calls
 
 POINTS = 100        # in every run: as many as the comparison of five frameworks on twenty cases
 
@@ -43,31 +43,30 @@ def store():
     return filled, folder
 
 
-# --- measured ------------------------------------------------------------------------------------------------------------
+# --- measured: each hands back a number, which is there only when the work is done -----------------------------------------
 
-def build():
+def build() -> int:
     "Build a run of 100 points: every record is checked when it is made"
-    return made(2.0)
+    return len(made(2.0).points)
 
-def round_trip():
+def round_trip() -> int:
     "Write a run as JSON and read it again"
-    return Run.from_json(two_runs()[0].to_json())
+    return len(Run.from_json(two_runs()[0].to_json()).points)
 
-def save_and_load():
+def save_and_load() -> int:
     "Put a new run on the disk, safely, and read it back"
     kept, run = store()[0], made(3.0)
     kept.save(run)
-    return kept.load(run.id)
+    return len(kept.load(run.id).points)
 
-def compare():
+def compare() -> int:
     "Compare two runs of 100 points and two metrics"
     before, after = two_runs()
-    return compare_runs(after, before, 0.05)
+    return len(compare_runs(after, before, 0.05).changes)
 
-def check():
+def check() -> int:
     "What `calibrax check` does once it has started: read baseline and latest run, compare them"
-    from calibrax import CIGuard
-    return CIGuard(store()[0], 0.05).check()
+    return CIGuard(store()[0], 0.05).check().exit_code
 
 @cache
 def step():
@@ -75,6 +74,6 @@ def step():
     multiply, x = jax.jit(lambda x: jnp.tanh(x) @ x.T), jnp.ones((8, 8))
     return lambda: multiply(x)
 
-def measure():
+def measure() -> int:
     "Time a small compiled call: what measuring costs"
-    return time_calls(step(), warmup=1, iterations=5)
+    return len(time_calls(step(), warmup=1, iterations=5).samples)

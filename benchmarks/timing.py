@@ -24,7 +24,7 @@ DURATIONS = (10e-6, 100e-6, 1e-3, 10e-3, 100e-3)    # seconds
 
 
 @jax.jit
-def work(x: jax.Array, turns: int) -> jax.Array:
+def work(x: jax.Array, turns: jax.Array) -> jax.Array:
     "As long as wanted: a loop on one core whose steps cannot be skipped"
     return jax.lax.fori_loop(0, turns, lambda i, y: y*0.999 + x, x)
 
@@ -40,12 +40,14 @@ def by_hand(call: Callable[[], jax.Array], warmup: int, iterations: int) -> floa
     return median(samples)
 
 
-def turns_for(seconds: float, x: jax.Array) -> int:
+def turns_for(seconds: float, x: jax.Array) -> jax.Array:
     "How many turns of `work` last about so long"
-    low, high = 1000, 101_000
-    a, b = (by_hand(lambda: work(x, turns), 3, 50) for turns in (low, high))
-    per_turn = (b - a)/(high - low)
-    return max(1, round((seconds - (a - low*per_turn))/per_turn))
+    def lasts(turns: int, iterations: int) -> float:
+        n = jnp.int32(turns)
+        return by_hand(lambda: work(x, n), 3, iterations)
+    per_turn, turns = (lasts(101_000, 50) - lasts(1000, 50))/100_000, 1000
+    for _ in range(4): turns = max(1, turns + round((seconds - lasts(turns, max(3, round(0.02/seconds))))/per_turn))
+    return jnp.int32(turns)
 
 
 def alternate(rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> list[tuple[float, float]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from calibrax.core.models import Metric as Metric, MetricDef as MetricDef, MetricDirection as MetricDirection
     from calibrax.core.models import MetricPriority as MetricPriority, Point as Point, Run as Run
     from calibrax.core.result import BenchmarkResult as BenchmarkResult
+    from calibrax.profiling.runs import timing_run as timing_run
     from calibrax.profiling.timing import TimingCollector as TimingCollector, time_calls as time_calls
     from calibrax.storage.store import Store as Store
 
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'core.errors': ('CalibraxError',),
     'core.models': ('Metric', 'MetricDef', 'MetricDirection', 'MetricPriority', 'Point', 'Run'),
     'core.result': ('BenchmarkResult',),
+    'profiling.runs': ('timing_run',),
     'profiling.timing': ('TimingCollector', 'time_calls'),
     'storage.store': ('Store',),
 })

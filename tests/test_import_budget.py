@@ -1,8 +1,9 @@
 """What a cold process may load and how long that may take: a gate that runs on every commit must start at once.
 
-Times are CPU seconds of the child process, as the operating system counts them: waiting for a busy machine costs nothing
-there. The smallest of several rounds counts, and more rounds are made while that is over the bar, so that only code that is
-really slow fails."""
+Times are CPU seconds as the operating system counts them, so waiting for a busy machine costs nothing. But a busy or slow
+processor also needs more of them: the bars are those of the design for a machine on which Python with NumPy starts in 0.125 s,
+and in proportion where it takes longer in the same minute. The smallest of several rounds counts, and more rounds are made
+while that is over the bar, so that only code that is really slow fails."""
 import importlib.util, os, subprocess, sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = ['jax', 'jaxlib', 'flax', 'matplotlib', 'wandb', 'scipy', 'pandas', 'mlflow']
 WHEN_NEEDED = ['fastcore', 'fsspec', 's3fs', 'sqlite3', 'tqdm']         # light, but not free
+DEFINES_A_NETWORK = {'calibrax.cli.demo'}                               # loaded by `calibrax demo` alone
 PACKAGES = ['core', 'storage', 'analysis', 'statistics', 'ci', 'cli']   # of the design's import budget
 
 
@@ -31,7 +33,7 @@ def loaded_by(code, unwanted):
     return out.stdout.rpartition('loaded:')[2].split()
 
 
-@pytest.mark.parametrize('module', ['calibrax', *modules(*PACKAGES)])
+@pytest.mark.parametrize('module', ['calibrax', *(m for m in modules(*PACKAGES) if m not in DEFINES_A_NETWORK)])
 def test_nothing_heavy_is_loaded(module): assert not loaded_by(f'import {module}', HEAVY + WHEN_NEEDED)
 
 
@@ -57,25 +59,40 @@ def cpu_seconds(arguments):
     assert os.waitstatus_to_exitcode(status) == 0, f'python {" ".join(arguments)} failed'
     return used.ru_utime + used.ru_stime
 
+NUMPY = ['-c', 'import numpy']
+
+def slowness(bare):
+    "How much slower this machine is at present than the one that the bars are for; at least 1"
+    return max(1.0, bare/0.125)
+
 def least(*commands, within, rounds=7, at_most=40):
     "The least CPU seconds of each command, in interleaved rounds; further rounds while `within` does not hold yet"
     for arguments in commands: cpu_seconds(arguments)       # writes the bytecode, warms the disk cache
-    best = [float('inf')] * len(commands)
+    best = [float('inf')]*len(commands)
     for n in range(at_most):
         best = [min(b, cpu_seconds(c)) for b, c in zip(best, commands)]
         if n + 1 >= rounds and within(*best): break
     return best
 
+def check_start(arguments, bar):
+    bare, took = least(NUMPY, arguments, within=lambda bare, took: took <= bar)     # the plain bar first; the machine's excuse only in the end
+    assert took <= bar*slowness(bare), f'python {" ".join(arguments)} takes {took:.3f} s, Python with NumPy {bare:.3f} s; the bar is {bar} s'
+
 
 def test_a_run_costs_little_more_than_numpy():
-    bare, ours = least(['-c', 'import numpy'], ['-c', 'import numpy; from calibrax.core import Run'], within=lambda bare, ours: ours - bare <= 0.060)
-    assert ours - bare <= 0.060, f'`from calibrax.core import Run` costs {ours - bare:.3f} s over Python with NumPy ({bare:.3f} s); the bar is 0.060 s'
+    "Measured inside the child, around the import: the difference of two whole processes is mostly noise"
+    code = 'import numpy, time; start = time.process_time(); from calibrax.core import Run; print(time.process_time() - start)'
+    def extra(): return float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    extra()
+    took, bare = float('inf'), float('inf')
+    for n in range(40):
+        took, bare = min(took, extra()), min(bare, cpu_seconds(NUMPY))
+        if n >= 6 and took <= 0.060: break
+    assert took <= 0.060*slowness(bare), f'`from calibrax.core import Run` costs {took:.3f} s over Python with NumPy ({bare:.3f} s); the bar is 0.060 s'
 
 
 @command
-def test_help_comes_at_once():
-    took, = least(['-m', 'calibrax', '--help'], within=lambda took: took <= 0.25)
-    assert took <= 0.25, f'calibrax --help takes {took:.3f} s; the bar is 0.25 s'
+def test_help_comes_at_once(): check_start(['-m', 'calibrax', '--help'], 0.25)
 
 
 @pytest.fixture
@@ -94,9 +111,7 @@ def small_store(tmp_path):
 
 @command
 def test_check_comes_at_once(small_store):
-    check = ['-m', 'calibrax', 'check', '--data', str(small_store)]
-    took, = least(check, within=lambda took: took <= 0.25)
-    assert took <= 0.25, f'calibrax check takes {took:.3f} s on a small store; the bar is 0.25 s'
+    check_start(['-m', 'calibrax', 'check', '--data', str(small_store)], 0.25)
 
 
 @command
@@ -110,5 +125,5 @@ def test_check_loads_nothing_heavy(small_store):
 def test_imports_faster_than(rival):
     "The library and its command, against what a rival needs before it does anything"
     if not there(rival): pytest.skip(f'{rival} is not installed; make peers installs it')
-    theirs, ours = least(['-c', f'import {rival}'], ['-c', 'import calibrax; from calibrax.core import Run'], within=lambda theirs, ours: ours <= theirs)
+    theirs, ours = least(['-c', f'import {rival}'], ['-c', 'import calibrax; from calibrax.core import Run'], within=lambda theirs, ours: ours <= theirs, rounds=3)
     assert ours <= theirs, f'ours {ours:.3f} s, {rival} {theirs:.3f} s'

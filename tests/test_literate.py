@@ -168,7 +168,9 @@ def check_function(cell, fn, symbol):
             yield f'{symbol}: {ast.unparse(option)[:60]} has no help'
 
 def overrides(nb, cls, method):
-    "Whether a base class has the method already: then its explanation is there, and its use is what the base is used for"
+    "Whether a base class or a protocol of this notebook has the method: then its explanation is there, and its use is that of the base"
+    if not is_protocol(cls) and any(isinstance(n, functions) and n.name == method for c in nb.cells if c.exported for p in c.code
+                                    if isinstance(p, ast.ClassDef) and is_protocol(p) for n in p.body): return True
     bases = getattr(import_module('calibrax.' + nb.name.removesuffix('.ipynb').replace('/', '.')), cls.name).__mro__[1:-1]
     return any(method in vars(base) for base in bases)
 
@@ -226,8 +228,8 @@ def required_uses(nb):
                 yield cell, f'{owner}.{node.name}', {f'.{node.name}'}
 
 def public_values(node):
-    "The names that a statement binds, but for those only type checkers read"
-    if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition('.')[2] in ('TypeVar', 'ParamSpec', 'TypeVarTuple'): return []
+    "The names that a statement binds, but for the logger and what only type checkers read"
+    if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition('.')[2] in ('TypeVar', 'ParamSpec', 'TypeVarTuple', 'get_logger'): return []
     if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).endswith('TypeAlias'): return []
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return [n for t in targets for n in names_of(t) if n[0] != '_']

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 # %% ../../nbs/analysis/ranking.ipynb #a22d4add
 def _mean(values: list[float]) -> float:
     "The same for any order of the values, and one of them where they are equal"
-    try: return min(max(math.fsum(values)/len(values), min(values)), max(values))
-    except OverflowError: return math.fsum(v/len(values) for v in values)
-    except ValueError: return math.nan      # infinities of both signs
+    try: mean = math.fsum(values)/len(values)
+    except OverflowError: mean = math.fsum(v/1024/len(values) for v in values)*1024
+    except ValueError: mean = math.nan      # infinities of both signs
+    return mean if mean != mean else min(max(mean, min(values)), max(values))
 
 def _median(values: list[float]) -> float:
     if any(v != v for v in values): return math.nan
@@ -73,11 +74,16 @@ def _warn_of_unknown(run: Run, metric: str) -> None:
     logger.warning('run %s has no metric %r; %s', run.id, metric, f'did you mean {near[0]!r}?' if near else f'it has {", ".join(known) or "none"}')
 
 # %% ../../nbs/analysis/ranking.ipynb #c22b15ce
+def _scaled(*values: float) -> tuple[float, ...]:
+    "The values, made smaller alike where their differences would not be finite numbers"
+    return tuple(v/1024 for v in values) if max(map(abs, values)) > 1e300 else values
+
 def _distance(value: float, best: float) -> float:
     "Per cent of the best value's size between a value and the best"
     if value == best: return 0.0
     if not math.isfinite(best) or not best: return math.nan if value != value else math.inf
-    return abs(value/2 - best/2)/abs(best/2)*100    # halves, so that the difference is always finite
+    value, best = _scaled(value, best)
+    return abs(value - best)/abs(best)*100 if best else math.inf
 
 def _entries(values: Mapping[str, float], higher: bool) -> list[RankEntry]:
     "Labels and their values as a ranking, best first; equal values stay in their order"
@@ -176,7 +182,9 @@ def _shares(values: Mapping[str, float], higher: bool) -> dict[str, float]:
     best, worst = _best(known, higher), _best(known, not higher)
     def share(v: float) -> float:
         if v == best: return 1.0
-        return (v/2 - worst/2)/(best/2 - worst/2) if v == v and v != worst and math.isfinite(best/2 - worst/2) else 0.0
+        if v != v or v == worst or not math.isfinite(best) or not math.isfinite(worst): return 0.0
+        value, lowest, highest = _scaled(v, worst, best)
+        return (value - lowest)/(highest - lowest)
     return {label: share(v) for label, v in values.items()}
 
 # %% ../../nbs/analysis/ranking.ipynb #d424891f
@@ -208,4 +216,4 @@ def aggregate_score(
         definition = run.metric_defs.get(metric) or (metric_defs or {}).get(metric)
         if ranking: shares[metric] = _shares({e.label: e.value for e in ranking}, is_higher_better(definition))
     total = math.fsum(weights[metric] for metric in shares) or 1.0
-    return {label: math.fsum(weights[metric]/total*share.get(label, 0.0) for metric, share in shares.items()) for label in scores}
+    return {label: min(1.0, math.fsum(weights[metric]/total*share.get(label, 0.0) for metric, share in shares.items())) for label in scores}

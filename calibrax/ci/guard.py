@@ -31,6 +31,7 @@ class GuardResult(Record):
     current_id: str # the run that was judged
     comparison: Comparison | None = None # a verdict for each metric
     warnings: tuple[str, ...] = () # what makes the verdict less trustworthy; counts under `strict`
+    damaged: tuple[str, ...] = () # files of the store that cannot be read and were left out; never counts
     notes: tuple[str, ...] = () # what else there is to say; never counts
     allow_missing: bool = False # whether what is gone may be gone
     strict: bool = False # whether warnings count
@@ -93,6 +94,8 @@ def _require_judged(comparison: Comparison, allow_missing: bool) -> None:
                           hint='say in the run or in the config.json of the store which direction is better, e.g. {"metric_defs": {"latency": {"unit": "ms", "direction": "lower"}}}')
 
 # %% ../../nbs/ci/guard.ipynb #a8859f4b
+_MOST_READ = 100    # files that the store's index does not know yet, so that a fresh machine with a large store does not wait
+
 class CIGuard:
     "The gate of a store: judges a run against a baseline."
     def __init__(self,
@@ -127,7 +130,7 @@ class CIGuard:
         _require_judged(comparison, self.allow_missing)
         result = GuardResult(passed=True, regressions=tuple(comparison.regressions), threshold=self.threshold, baseline_id=baseline.id,
                              current_id=run.id, comparison=comparison, warnings=comparison.warnings, allow_missing=self.allow_missing,
-                             strict=self.strict, notes=_notes(run, baseline))
+                             strict=self.strict, damaged=self._damaged(), notes=_notes(run, baseline))
         return replace(result, passed=result.exit_code == 0)
 
     def _no_baseline(self) -> NoBaselineError:
@@ -136,10 +139,13 @@ class CIGuard:
         return NoBaselineError(f'No baseline set{named}. Use store.set_baseline() first.',
                                hint=f'`calibrax baseline{option} --run latest` makes the latest run the baseline', details={'baseline': self.baseline})
 
+    def _damaged(self) -> tuple[str, ...]:
+        return tuple(f'{o.file} cannot be read and was left out: {o.problem}' for o in self.store.damaged(at_most=_MOST_READ))
+
     def _accept(self, run: Run) -> GuardResult:
         self.store.set_baseline(run.id, self.baseline, reason='first run')
         return GuardResult(passed=True, regressions=(), threshold=self.threshold, baseline_id=run.id, current_id=run.id,
-                           allow_missing=self.allow_missing, strict=self.strict,
+                           allow_missing=self.allow_missing, strict=self.strict, damaged=self._damaged(),
                            notes=(f'there was no baseline {self.baseline!r}; run {run.id} is the baseline now',))
 
 def _notes(run: Run, baseline: Run) -> tuple[str, ...]:

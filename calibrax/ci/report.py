@@ -47,7 +47,7 @@ def to_text(
     allowed = ' (allowed)' if result.allow_missing else ''
     lines += [f'MISSING {label} {metrics}'.rstrip() + f': {reason}{allowed}' for label, metrics, reason in _grouped(_labelled(result, Verdict.VANISHED))]
     lines += [f'NOT COMPARABLE {label} {metrics}: {reason}' for label, metrics, reason in _grouped(_labelled(result, Verdict.NOT_COMPARABLE))]
-    lines += [f'warning: {w}' for w in result.warnings] + [f'note: {n}' for n in result.notes]
+    lines += [f'warning: {w}' for w in (*result.warnings, *result.damaged)] + [f'note: {n}' for n in result.notes]
     lines += filter(None, [_counted(result)])
     if verbose: lines += [f'  {c.describe(label)} {c.verdict.words}' for label, c in _labelled(result, *_FINE)]
     return '\n'.join(re.sub(r'[\x00-\x1f\x7f]+', ' ', line) for line in lines)     # a name makes no line of its own
@@ -86,7 +86,7 @@ def to_markdown(
     if gone: lines += _markdown_table(f'missing{" (allowed)" if result.allow_missing else ""}, metric, reason', 'lll', gone)
     strange = _grouped(_labelled(result, Verdict.NOT_COMPARABLE))
     if strange: lines += _markdown_table('not comparable, metric, reason', 'lll', strange)
-    said = [f'* warning: {_escaped(w)}' for w in result.warnings] + [f'* {_escaped(n)}' for n in result.notes]
+    said = [f'* warning: {_escaped(w)}' for w in (*result.warnings, *result.damaged)] + [f'* {_escaped(n)}' for n in result.notes]
     if said: lines += ['', *said]
     if fine := _labelled(result, *_FINE):
         counts = ', '.join(f'{sum(c.verdict is v for _, c in fine)} {v.words}' for v in _FINE if any(c.verdict is v for _, c in fine))
@@ -135,4 +135,4 @@ def to_json(
             'run_id': result.current_id, 'baseline_id': result.baseline_id, 'threshold': result.threshold,
             'compared': c.compared if c else 0, 'counts': {v.value: n for v, n in c.counts.items()} if c else {},
             'regressions': [r.to_dict() for r in result.regressions], 'changes': [o.to_dict() for o in c.changes] if c else [],
-            'warnings': list(result.warnings), 'notes': list(result.notes)}
+            'warnings': list(result.warnings), 'damaged': list(result.damaged), 'notes': list(result.notes)}

@@ -91,12 +91,13 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
 
 # %% ../../nbs/cli/main.ipynb #f59e6128
 def _metric_def(text: str) -> tuple[str, dict[str, str]]:
-    from calibrax.core.models import MetricDef
+    from calibrax.core.models import MetricDirection
     name, *rest = text.split(':')
     if not name or len(rest) != 2:
         raise ConfigError(f'--metric {text}: expected name:unit:direction', hint='for example --metric latency:ms:lower (the unit may be empty)')
-    definition = MetricDef.from_dict({'name': name, 'unit': rest[0], 'direction': rest[1]})
-    return name, {'unit': definition.unit, 'direction': definition.direction.value}
+    if rest[1] not in list(MetricDirection):
+        raise ConfigError(f'--metric {text}: {rest[1]!r} is no direction', hint=f'the direction is one of {", ".join(MetricDirection)}')
+    return name, {'unit': rest[0], 'direction': rest[1]}
 
 @main.command()
 @_data
@@ -120,7 +121,7 @@ def init(
         while text := click.prompt('Metric as name:unit:direction (empty to end)', default='', show_default=False): metrics += (text,)
         wandb_project = click.prompt('W&B project (empty for none)', default='', show_default=False) or None
         wandb_entity = click.prompt('W&B entity (empty for none)', default='', show_default=False) or None if wandb_project else None
-    known = store.config.get('metric_defs', {})
+    known: Any = store.config.get('metric_defs', {})
     named = {'wandb_project': wandb_project, 'wandb_entity': wandb_entity}
     store.write_config(metric_defs={**known, **dict(map(_metric_def, metrics))}, **{k: v for k, v in named.items() if v})
     click.echo(f'Wrote {data.rstrip("/")}/config.json ({len(store.metric_defs)} metrics)')
@@ -186,6 +187,7 @@ def _write(path: str | None, text: Callable[[], str]) -> None:
 @click.option('--allow-missing', is_flag=True, help='Points and metrics that are gone do not fail the check.')
 @click.option('--strict', is_flag=True, help='Exit with 3 when there are warnings.')
 @click.option('--verbose', is_flag=True, help='List what improved, is new or unchanged, too.')
+@click.option('--first-run', type=click.Choice(['error', 'accept']), default='error', show_default=True, help='Without a baseline: fail, or make this run the baseline.')
 @click.option('--markdown', metavar='FILE', help='Write a report for a pull request.')
 @click.option('--json-file', metavar='FILE', help='Write the JSON answer to a file.')
 @click.option('--junit', metavar='FILE', help='Write a JUnit report.')
@@ -198,6 +200,7 @@ def check(
     allow_missing: bool, # missing parts do not fail
     strict: bool, # warnings exit with 3
     verbose: bool, # list everything
+    first_run: str, # what to do without a baseline
     markdown: str | None, # file for a Markdown report
     json_file: str | None, # file for the JSON answer
     junit: str | None, # file for a JUnit report
@@ -211,7 +214,7 @@ def check(
     """
     from calibrax.ci.guard import CIGuard
     from calibrax.ci.report import to_json, to_junit, to_markdown, to_text
-    guard = CIGuard(_existing(data), threshold, baseline=name, allow_missing=allow_missing, strict=strict)
+    guard = CIGuard(_existing(data), threshold, baseline=name, allow_missing=allow_missing, strict=strict, first_run=first_run)
     result = guard.check(None if run_id == 'latest' else run_id)
     _write(markdown, lambda: to_markdown(result))
     _write(json_file, lambda: json.dumps(to_json(result), indent=2) + '\n')
@@ -265,12 +268,13 @@ def accept(
     Example:
       calibrax accept --data benchmark-data --reason "bounds checks, PR 41"
     """
-    from calibrax.analysis.regression import compare_runs
+    from calibrax.analysis.regression import Verdict, compare_runs
     if not reason.strip(): raise ConfigError('--reason is empty', hint='say in a few words why the change is meant')
     store = _store(data)
     run, old = store.load(run_id), store.get_baseline(name)
     if old is not None:
-        for r in compare_runs(run, old, threshold, metric_defs=store.metric_defs).regressions: click.echo(f'Accepted {r}')
+        found = compare_runs(run, old, threshold, metric_defs=store.metric_defs)
+        for label, change in found.labelled(Verdict.REGRESSED): click.echo(f'Accepted {change.describe(label)}')
     store.set_baseline(run.id, name, reason=reason)
     click.echo(f'Baseline{"" if name == "main" else f" {name}"} set to run {run.id}: {reason}')
 

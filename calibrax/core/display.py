@@ -77,7 +77,7 @@ T = TypeVar('T')
 
 class RecordList(list[T]):
     "A list of records that shows itself as a table; a subclass says which."
-    def table(self) -> Table:
+    def table(self) -> Table: # one row for each record
         "The list as a table: one row for each record."
         return Table(('record',), tuple((repr(o),) for o in self))
     def __repr__(self) -> str: return repr(self.table()) if self else '[]'

@@ -111,7 +111,7 @@ def _devices() -> list[dict[str, Any]]:
 def _gpu_driver() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        import pynvml  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        import pynvml
     pynvml.nvmlInit()
     try: driver = pynvml.nvmlSystemGetDriverVersion()
     finally: pynvml.nvmlShutdown()

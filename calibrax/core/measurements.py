@@ -24,7 +24,8 @@ _TIME_UNITS = ((1.0, 's'), (1e-3, 'ms'), (1e-6, 'µs'), (1e-9, 'ns'))
 
 def _time_unit(seconds: float) -> tuple[float, str]:
     "The largest unit in which a duration is at least one; seconds for zero and NaN"
-    return next((u for u in _TIME_UNITS if abs(seconds) >= u[0]), _TIME_UNITS[-1] if seconds else _TIME_UNITS[0])
+    if seconds == 0 or seconds != seconds: return _TIME_UNITS[0]
+    return next((u for u in _TIME_UNITS if abs(seconds) >= u[0]), _TIME_UNITS[-1])
 
 def format_seconds(
     seconds: float | None, # a duration; None where there is none
@@ -127,8 +128,10 @@ class CallTiming(Record):
     def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'! {w}' for w in self.warnings or ())])
     def _repr_html_(self) -> str: return self.table()._repr_html_() + ''.join(f'<p>⚠ {html.escape(w)}</p>' for w in self.warnings or ())
 
-    def plot(self, axes: 'Axes | None' = None) -> 'tuple[Figure, Axes]': # the picture and its axes
-        "Draw the samples in the order in which they were measured, with their median; `axes` draws into an existing picture."
+    def plot(self,
+        axes: 'Axes | None' = None, # draw here instead of in a new figure
+    ) -> 'tuple[Figure, Axes]': # the picture and its axes
+        "Draw the samples in the order in which they were measured, with their median."
         return _plot_samples(self, axes)
 
 # %% ../../nbs/core/measurements.ipynb #bf0dca9a

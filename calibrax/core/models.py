@@ -189,7 +189,7 @@ class Regression(Record):
         return format_change(None if self.baseline_value == 0 else self.delta_pct, self.current_value - self.baseline_value)
 
     def __repr__(self) -> str:
-        arrow = '↓' if self.current_value < self.baseline_value else '↑'
+        arrow = '↓' if self.current_value < self.baseline_value else '↑' if self.current_value > self.baseline_value else '×'
         return f'{arrow} {self.point_name} {self.metric}: {format_number(self.baseline_value)} → {format_number(self.current_value)} ({self.change})'
 
 # %% ../../nbs/core/models.ipynb #115262d0
@@ -247,7 +247,9 @@ class TrendSeries(Record):
         unit = f' [{self.unit}]' if self.unit else ''
         return Table(('timestamp (UTC)', self.metric + unit, *(['interval'] if bounded else []), 'commit'), rows, f'{self.metric} of {self.point_name}')
 
-    def plot(self, **style: Any) -> Any: # (figure, axes)
+    def plot(self,
+        **style: Any, # arguments of `core.figures.plot_trend`
+    ) -> Any: # (figure, axes)
         "Draw the series with its bounds, by date; see `core.figures.plot_trend`."
         from calibrax.core.figures import plot_trend
         return plot_trend(self, **style)

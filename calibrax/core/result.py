@@ -45,7 +45,7 @@ class BenchmarkResult(Record):
     @classmethod
     def load(cls,
         filepath: str | os.PathLike[str], # a file that `save` wrote
-    ) -> Self:
+    ) -> Self: # the result
         "Read a result; raises `FileNotFoundError` when there is no file and `RecordError` when it holds something else."
         return cls.from_dict(read_json(Path(filepath).read_bytes(), source=str(filepath)))
 

@@ -47,7 +47,7 @@ create table if not exists measurements (series integer, file integer, position 
 """
 
 def _stored(value: float | None) -> float | str | None: return None if value is None else number_to_json(value)
-def _known(value: Any) -> Any: return number_from_json(value)
+def _known(value: Any) -> Any: return number_from_json(value) if type(value) is str else value
 def _tags(tags: Mapping[str, str]) -> str: return msgspec.json.encode(dict(sorted(tags.items()))).decode()
 
 def time_stamp(
@@ -145,7 +145,8 @@ class _Database:
         self._memory: sqlite3.Connection | None = None
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Path: # it need not exist
+        "The database's file."
         import hashlib
         return cache_folder()/f'runs-{hashlib.sha256(self._key.encode(errors="surrogateescape")).hexdigest()[:20]}-{_VERSION}.sqlite'
 
@@ -216,7 +217,11 @@ class IndexedRun(NamedTuple):
 
 class _Asking(_Recovering):
     "Questions to an index that is brought up to date first"
-    def __init__(self, files: Files, read: Callable[[str], Run | None], report: Callable[[str, str], None]):
+    def __init__(self,
+        files: Files, # the store's
+        read: Callable[[str], Run | None], # reads a run by the name of its file in `runs/`
+        report: Callable[[str, str], None], # hears the name and the fault of each unreadable file
+    ):
         super().__init__(files.key)
         self._files, self._read, self._report = files, read, report
 
