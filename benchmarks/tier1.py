@@ -76,4 +76,4 @@ def step():
 
 def measure() -> int:
     "Time a small compiled call: what measuring costs"
-    return len(time_calls(step(), warmup=1, iterations=5).samples)
+    return len(time_calls(step(), warmup=1, iterations=5).samples_sec)

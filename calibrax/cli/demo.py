@@ -6,7 +6,7 @@
 __all__ = ['BATCH', 'METRIC_DEFS', 'Digits', 'load_digits', 'DigitClassifier', 'TrainState', 'initial_state', 'train_step',
            'train', 'predict', 'error_rate', 'measure_once', 'measure', 'save_trend', 'run_demo']
 
-# %% ../../nbs/cli/demo.ipynb #ae1db5b7
+# %% ../../nbs/cli/demo.ipynb #e8e76077
 import os
 import shlex
 import sys
@@ -19,7 +19,7 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import click
@@ -41,10 +41,11 @@ from ..profiling.runs import median_interval
 from ..profiling.timing import time_calls
 from ..storage import Store
 
-# %% ../../nbs/cli/demo.ipynb #6554e6d2
+# %% ../../nbs/cli/demo.ipynb #4c987fac
 _TEST = 360     # images at the end of the file
 
-class Digits(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Digits:
     "Handwritten digits, split into a training and a test part; 0 is paper and 1 is full of ink."
     train_images: NDArray[np.float32] # (1437, 8, 8)
     train_labels: NDArray[np.int32] # (1437,), the digits 0 to 9
@@ -56,11 +57,11 @@ def load_digits() -> Digits: # 1,437 images to train on and 360 to test on
     try:
         with (files('calibrax')/'data'/'digits.npz').open('rb') as file, np.load(file) as stored:
             images, labels = stored['images']/np.float32(16), stored['labels'].astype(np.int32)
-    except (OSError, ValueError, KeyError, BadZipFile) as e:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as e:
         raise DatasetError(f'the digits that come with calibrax cannot be read: {e}', hint='install calibrax again') from e
     return Digits(images[:-_TEST], labels[:-_TEST], images[-_TEST:], labels[-_TEST:])
 
-# %% ../../nbs/cli/demo.ipynb #9e8bfd99
+# %% ../../nbs/cli/demo.ipynb #7eab0a06
 class DigitClassifier(nnx.Module):
     "A network for images of 8 by 8 pixels: two hidden layers of 256 units, and a logit for each digit."
     def __init__(self,
@@ -77,7 +78,7 @@ class DigitClassifier(nnx.Module):
         hidden = nnx.relu(self.first(jnp.reshape(images, (-1, 64))))
         return self.logits(nnx.relu(self.second(hidden)))
 
-# %% ../../nbs/cli/demo.ipynb #fb69ea73
+# %% ../../nbs/cli/demo.ipynb #83279fbc
 _OPTIMIZER = optax.adam(3e-3)
 
 @partial(jax.tree_util.register_dataclass, data_fields=('parameters', 'moments'), meta_fields=('graph',))
@@ -100,7 +101,7 @@ def initial_state(
     graph, parameters = nnx.split(DigitClassifier(rngs=nnx.Rngs(seed)))
     return TrainState(graph, parameters, _OPTIMIZER.init(parameters))
 
-# %% ../../nbs/cli/demo.ipynb #b002dcc7
+# %% ../../nbs/cli/demo.ipynb #43a539eb
 BATCH = 128     # images in a training step
 
 def _loss(parameters: Any, graph: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -124,7 +125,7 @@ def train_step(
     updates, moments = _OPTIMIZER.update(gradient, state.moments, state.parameters)
     return TrainState(state.graph, optax.apply_updates(state.parameters, updates), moments), loss
 
-# %% ../../nbs/cli/demo.ipynb #ea7236c8
+# %% ../../nbs/cli/demo.ipynb #3b51c30f
 def train(
     digits: Digits, # the data
     seed: int, # draws the first weights and the batches
@@ -140,7 +141,7 @@ def train(
         losses.append(loss)
     return state, [float(loss) for loss in losses]
 
-# %% ../../nbs/cli/demo.ipynb #9a62a016
+# %% ../../nbs/cli/demo.ipynb #7f709c29
 @jax.jit
 def predict(
     state: TrainState, # a network
@@ -156,7 +157,7 @@ def error_rate(
     "How many of the test images are taken for another digit."
     return float(np.mean(np.asarray(predict(state, digits.test_images)) != digits.test_labels)*100)
 
-# %% ../../nbs/cli/demo.ipynb #d57819f4
+# %% ../../nbs/cli/demo.ipynb #8013082d
 def _definition(name: str, unit: str, direction: MetricDirection, description: str, *, primary: bool = True) -> MetricDef:
     return MetricDef(name=name, unit=unit, direction=direction, description=description, group='Digits',
                      priority=MetricPriority.PRIMARY if primary else MetricPriority.SECONDARY)
@@ -169,7 +170,7 @@ METRIC_DEFS = {d.name: d for d in (
     _definition('latency', 'ms', MetricDirection.LOWER, f'recognising the {_TEST} test images in one call'),
     _definition('throughput', 'images/s', MetricDirection.HIGHER, 'recognising all training images in one call'))}
 
-# %% ../../nbs/cli/demo.ipynb #54fc224d
+# %% ../../nbs/cli/demo.ipynb #f5a3bedc
 def _fastest(call: Callable[[], Any], calls: int) -> float:
     "Milliseconds"
     return min(time_calls(call, iterations=calls).samples_sec)*1e3
@@ -196,7 +197,7 @@ def measure_once(
     return {'step_time': step_time, 'accuracy': 100 - errors, 'error_rate': errors, 'latency': latency,
             'throughput': len(images)/all_at_once*1e3, 'parameters': sum(leaf.size for leaf in jax.tree.leaves(state.parameters))}
 
-# %% ../../nbs/cli/demo.ipynb #501a82ab
+# %% ../../nbs/cli/demo.ipynb #314fcd55
 _MEASURED = {'train': ('step_time', 'accuracy', 'error_rate', 'parameters'), 'inference': ('latency', 'throughput')}
 
 def _metric(values: list[float]) -> Metric:

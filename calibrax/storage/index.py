@@ -140,7 +140,9 @@ _UNUSED_DAYS = 90   # databases of stores that nobody has touched for so long ar
 
 class _Database:
     "Opens the database of one store, and finds a way when it cannot"
-    def __init__(self, key: str):
+    def __init__(self,
+        key: str, # of the store's files
+    ):
         self._key, self._deleted, self._turn = key, False, threading.RLock()
         self._memory: sqlite3.Connection | None = None
 
@@ -215,6 +217,7 @@ class IndexedRun(NamedTuple):
     branch: str | None # the code's branch
     points: int # how many
 
+# %% ../../nbs/storage/index.ipynb #538335e0
 class _Asking(_Recovering):
     "Questions to an index that is brought up to date first"
     def __init__(self,
