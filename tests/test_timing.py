@@ -211,6 +211,7 @@ def test_a_program_from_the_disk_cache_has_no_compile_time(tmp_path):
     assert first[1:] == second[1:] == ['2', '0', 'True']     # compiled anew although it lies in the cache
 
 
+@pytest.mark.skipif(not hasattr(jax.monitoring, 'unregister_event_duration_listener'), reason='this JAX cannot forget a listener; ours falls silent')
 def test_no_listener_stays_behind():
     from jax._src import monitoring
     before = len(monitoring.get_event_duration_listeners())
