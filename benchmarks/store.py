@@ -17,6 +17,7 @@ from pathlib import Path
 
 from calibrax.core.display import Table
 from calibrax.core.models import Metric, MetricDef, Point, Run
+from calibrax.core.records import write_json
 from calibrax.storage import Store
 
 METRICS = 10
@@ -69,27 +70,26 @@ def warm(call, rounds: int) -> float:
 
 def bare_write(path: Path, data: bytes) -> None:
     "What the same bytes cost at least"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally: os.close(fd)
+    with open(path, 'xb') as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def saving(store: Store, folder: Path, first: int, rounds: int) -> tuple[float, float]:
-    "Median seconds of a save and of a bare write of the same bytes, in turns"
+    "Median seconds of a save and of a bare write of as many bytes, in turns, each after the same pause: a disk that slept is slower"
     folder.mkdir()
-    saves, writes = [], []
+    data = write_json({'schema_version': 1, **run_of(first).to_dict()})
+    seconds = {'save': [], 'write': []}
     for i in range(first, first + rounds):
         run = run_of(i)
-        begin = time.perf_counter()
-        path = store.save(run)
-        saves.append(time.perf_counter() - begin)
-        data = Path(path).read_bytes()
-        begin = time.perf_counter()
-        bare_write(folder/f'{i}.json', data)
-        writes.append(time.perf_counter() - begin)
-    return statistics.median(saves), statistics.median(writes)
+        calls = [('save', lambda: store.save(run)), ('write', lambda: bare_write(folder/f'{i}.json', data))]
+        for name, call in calls[::1 if i % 2 else -1]:
+            time.sleep(.003)
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    return statistics.median(seconds['save']), statistics.median(seconds['write'])
 
 
 def main() -> None:

@@ -159,7 +159,7 @@ def test_repeated_points_are_matched_in_order_and_named():
 
 @pytest.mark.parametrize('own, baseline, given_, verdict', [
     (None, None, None, 'undefined'), (None, None, LOWER, 'regressed'), (None, None, HIGHER, 'improved'),
-    (None, LOWER, HIGHER, 'regressed'), (LOWER, None, HIGHER, 'regressed'), (HIGHER, None, LOWER, 'improved'), (LOWER, LOWER, HIGHER, 'regressed')])
+    (None, LOWER, HIGHER, 'regressed'), (LOWER, None, HIGHER, 'not_comparable'), (HIGHER, None, LOWER, 'not_comparable'), (LOWER, LOWER, HIGHER, 'regressed')])
 def test_definitions_run_then_baseline_then_argument(own, baseline, given_, verdict):
     def defs(d): return define('m', direction=d) if d else {}
     assert verdicts(run(point(m=2), defs=defs(own)), run(point(m=1), defs=defs(baseline)), metric_defs=defs(given_)) == [('m', verdict)]

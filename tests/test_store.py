@@ -28,17 +28,20 @@ def run(id, day=1, value=1.0, *, tags={'framework': 'flax'}, defs={'latency': LA
     return Run(id=id, timestamp=datetime(2026, 3, day, 12, tzinfo=UTC), metric_defs=defs, **more,
                points=[Point(name='p', scenario='s', tags=tags, metrics={'latency': Metric(value=value)})])
 
-@pytest.fixture(params=['local', 'remote'])
-def store(request, tmp_path):
-    "Every promise holds in a folder and in object storage (the one of fsspec in memory)"
-    if request.param == 'local': yield Store(tmp_path/'bench')
+@pytest.fixture(params=['local', 'elsewhere', 'remote'])
+def store(request, tmp_path, monkeypatch):
+    "Every promise holds in a folder, where the system has no files without a name, and in object storage (that of fsspec in memory)"
+    if request.param == 'elsewhere': monkeypatch.delattr(os, 'O_TMPFILE', raising=False)
+    if request.param != 'remote': yield Store(tmp_path/'bench')
     else:
         memory = pytest.importorskip('fsspec').filesystem('memory')
         memory.store.clear(), memory.pseudo_dirs.clear()
         yield Store(f'memory://{tmp_path.name}/bench')
 
-@pytest.fixture
-def local(tmp_path): return Store(tmp_path/'bench')
+@pytest.fixture(params=['local', 'elsewhere'])
+def local(request, tmp_path, monkeypatch):
+    if request.param == 'elsewhere': monkeypatch.delattr(os, 'O_TMPFILE', raising=False)
+    return Store(tmp_path/'bench')
 
 def put(store, name, data): store._files.replace(name, data if isinstance(data, bytes) else data.encode())
 def stored(run): return json.dumps({'schema_version': 1, **run.to_dict()})

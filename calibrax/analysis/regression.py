@@ -229,8 +229,8 @@ def _changes(run: Run, baseline: Run, threshold: float, metric_defs: Mapping[str
         there = {} if now is None else now.metrics
         was = {} if before is None else before.metrics
         for name in dict.fromkeys((*there, *was)) or ([''] if now is None else []):
-            d, c, b = definitions.get(name), there.get(name), was.get(name)
-            verdict, reason = _verdict(c, b, now is not None, _conflict(baseline.metric_defs.get(name), run.metric_defs.get(name)), d, threshold)
+            d, c, b, given = definitions.get(name), there.get(name), was.get(name), metric_defs.get(name)
+            verdict, reason = _verdict(c, b, now is not None, _conflict(baseline.metric_defs.get(name, given), run.metric_defs.get(name)), d, threshold)
             yield Change(point_name=point.name, scenario=point.scenario, tags=point.tags, metric=name, verdict=verdict, reason=reason,
                          baseline_value=b.value if b else None, current_value=c.value if c else None,
                          delta_pct=_percent(b.value, c.value) if b and c and verdict is not Verdict.NOT_COMPARABLE else None,

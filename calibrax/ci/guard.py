@@ -76,6 +76,11 @@ class GuardResult(Record):
         return f'<p><b>{html.escape(self.headline)}</b></p>' + (self.comparison._repr_html_() if self.comparison else '')
 
 # %% ../../nbs/ci/guard.ipynb #4136fe32
+def _no_baseline(name: str) -> NoBaselineError:
+    named, option = ('', '') if name == 'main' else (f' of the name {name!r}', f' --name {name}')
+    return NoBaselineError(f'No baseline set{named}. Use store.set_baseline() first.', details={'baseline': name},
+                           hint=f'`calibrax baseline{option} --run latest` makes the latest run the baseline')
+
 def _require_measured(run: Run) -> None:
     if not any(p.metrics for p in run.points):
         raise StatisticsError(f'run {run.id} measured nothing', hint='look at the log of the benchmark: did it run, and did it save all points?',
@@ -122,22 +127,24 @@ class CIGuard:
         Raises `NoBaselineError` without a baseline, `RunNotFoundError` without the run, `CorruptRunError` when one of them
         is damaged, and `StatisticsError` when there is nothing that could be judged."""
         baseline = self.store.get_baseline(self.baseline)
-        if baseline is None and self.first_run == 'error': raise self._no_baseline()
+        if baseline is None and self.first_run == 'error': raise _no_baseline(self.baseline)
         run = self.store.load('latest' if run_id is None else run_id)
         _require_measured(run)
         if baseline is None: return self._accept(run)
+        return self.judge(run, baseline)
+
+    def judge(self,
+        run: Run, # the run to judge
+        baseline: Run, # what it is judged by
+    ) -> GuardResult: # verdict, exit code and comparison
+        "Judge one run by another; raises `StatisticsError` when there is nothing that could be judged."
+        _require_measured(run)
         comparison = compare_runs(run, baseline, self.threshold, metric_defs=self.store.metric_defs)
         _require_judged(comparison, self.allow_missing)
         result = GuardResult(passed=True, regressions=tuple(comparison.regressions), threshold=self.threshold, baseline_id=baseline.id,
                              current_id=run.id, comparison=comparison, warnings=comparison.warnings, allow_missing=self.allow_missing,
                              strict=self.strict, damaged=self._damaged(), notes=_notes(run, baseline))
         return replace(result, passed=result.exit_code == 0)
-
-    def _no_baseline(self) -> NoBaselineError:
-        named = '' if self.baseline == 'main' else f' of the name {self.baseline!r}'
-        option = '' if self.baseline == 'main' else f' --name {self.baseline}'
-        return NoBaselineError(f'No baseline set{named}. Use store.set_baseline() first.',
-                               hint=f'`calibrax baseline{option} --run latest` makes the latest run the baseline', details={'baseline': self.baseline})
 
     def _damaged(self) -> tuple[str, ...]:
         return tuple(f'{o.file} cannot be read and was left out: {o.problem}' for o in self.store.damaged(at_most=_MOST_READ))

@@ -7,9 +7,15 @@ __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 
            'annotate', 'prune', 'fsck', 'profile', 'demo']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
+import contextlib
+import errno
+import io
 import json
+import re
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -23,20 +29,29 @@ if TYPE_CHECKING:
     from calibrax.storage import Store
 
 # %% ../../nbs/cli/main.ipynb #2a9c32d4
-def _report(error: CalibraxError, as_json: bool) -> None:
-    if as_json: click.echo(json.dumps({'error': error.message, 'hint': error.hint, 'exit_code': 2}))
-    click.echo(f'Error: {error.message}' + (f'\nHint: {error.hint}' if error.hint else ''), err=True)
+def _fail(message: str, hint: str | None, args: list[str]) -> NoReturn:
+    "Say what is wrong, as JSON too when that was asked for, and end with 2"
+    data = next((v for a, v in zip(args, args[1:]) if a == '--data'), None)
+    if hint and data: hint = re.sub(r'`calibrax (\w+)', rf'`calibrax \1 --data {data}', hint)
+    if '--json' in args: click.echo(json.dumps({'error': message, 'hint': hint, 'exit_code': 2}))
+    click.echo(f'Error: {message}' + (f'\nHint: {hint}' if hint else ''), err=True)
+    click.get_current_context().exit(2)
 
 class CalibraxGroup(click.Group):
-    "A click group that turns calibrax's errors into a message, a hint and exit code 2, and an interruption into 130."
+    "A click group that turns errors into a message, a hint and exit code 2, and an interruption into 130."
     def invoke(self, ctx: click.Context) -> Any:
+        args = list(ctx.args)
         try: return super().invoke(ctx)
-        except CalibraxError as error:
-            _report(error, as_json=bool(ctx.meta.get('json')))
-            ctx.exit(2)
-        except KeyboardInterrupt:
+        except CalibraxError as e: _fail(e.message, e.hint, args)
+        except click.UsageError as e:
+            if '--json' in args: click.echo(json.dumps({'error': e.format_message(), 'hint': 'calibrax COMMAND --help', 'exit_code': 2}))
+            raise
+        except (KeyboardInterrupt, click.Abort):
             click.echo('Interrupted: runs that were already saved stay as they are', err=True)
             ctx.exit(130)
+        except OSError as e:
+            if e.errno == errno.EPIPE: raise        # whoever read our answer has gone: click ends quietly
+            _fail(f'cannot go on: {e.strerror or e}', 'look at the disk, and at where the output goes', args)
 
 # %% ../../nbs/cli/main.ipynb #acc9a8fb
 @click.group(cls=CalibraxGroup, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
@@ -55,6 +70,8 @@ def main(
       calibrax baseline --data benchmark-data --run latest
       calibrax check --data benchmark-data --threshold 0.05
     """
+    for stream in (sys.stdout, sys.stderr):     # an arrow that the terminal's encoding lacks becomes a question mark
+        if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors='replace')
     configure_logging(verbose=verbose, quiet=quiet)
 
 # %% ../../nbs/cli/main.ipynb #65727303
@@ -63,14 +80,11 @@ F = TypeVar('F', bound=Callable[..., Any])
 def _data(command: F) -> F:
     return click.option('--data', default='benchmark-data', show_default=True, metavar='STORE', help='The store: a folder, or a URL such as s3://bucket/bench.')(command)
 
-def _json(command: F) -> F:
-    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
-        ctx.meta['json'] = value
-        return value
-    return click.option('--json', 'as_json', is_flag=True, is_eager=True, callback=remember, help='Answer in JSON.')(command)
+def _json(command: F) -> F: return click.option('--json', 'as_json', is_flag=True, help='Answer in JSON.')(command)
 
 def _store(data: str) -> 'Store':
     from calibrax.storage import Store
+    if not data.strip(): raise ConfigError('--data is empty', hint='name a folder; a variable of your script may not be set')
     return Store(data)
 
 def _existing(data: str) -> 'Store':
@@ -99,16 +113,25 @@ def _metric_def(text: str) -> tuple[str, dict[str, str]]:
         raise ConfigError(f'--metric {text}: {rest[1]!r} is no direction', hint=f'the direction is one of {", ".join(MetricDirection)}')
     return name, {'unit': rest[0], 'direction': rest[1]}
 
+def _asked_metric(text: str) -> str:
+    "An answer to the prompt; a wrong one is asked for again"
+    try:
+        if text: _metric_def(text)
+    except ConfigError as e: raise click.BadParameter(f'{e.message}; {e.hint}') from None
+    return text
+
 @main.command()
 @_data
 @click.option('--metric', 'metrics', multiple=True, metavar='NAME:UNIT:DIRECTION', help='A metric; repeatable.')
 @click.option('--wandb-project', help='Weights & Biases project for exports.')
 @click.option('--wandb-entity', help='Weights & Biases entity for exports.')
+@_json
 def init(
     data: str, # the store
     metrics: tuple[str, ...], # `name:unit:direction`
     wandb_project: str | None, # W&B project
     wandb_entity: str | None, # W&B entity
+    as_json: bool, # answer in JSON
 ) -> None:
     """Write the store's config.json, by asking or from options.
 
@@ -116,15 +139,15 @@ def init(
     Example:
       calibrax init --metric throughput:elem/s:higher --metric latency:ms:lower --wandb-project my-benchmarks
     """
-    store, asked = _store(data), not (metrics or wandb_project or wandb_entity) and sys.stdin.isatty()
+    store, asked = _store(data), not (metrics or wandb_project or wandb_entity) and sys.stdin is not None and sys.stdin.isatty()
     if asked:
-        while text := click.prompt('Metric as name:unit:direction (empty to end)', default='', show_default=False): metrics += (text,)
+        while text := click.prompt('Metric as name:unit:direction (empty to end)', default='', show_default=False, value_proc=_asked_metric): metrics += (text,)
         wandb_project = click.prompt('W&B project (empty for none)', default='', show_default=False) or None
         wandb_entity = click.prompt('W&B entity (empty for none)', default='', show_default=False) or None if wandb_project else None
     known: Any = store.config.get('metric_defs', {})
     named = {'wandb_project': wandb_project, 'wandb_entity': wandb_entity}
     store.write_config(metric_defs={**known, **dict(map(_metric_def, metrics))}, **{k: v for k, v in named.items() if v})
-    click.echo(f'Wrote {data.rstrip("/")}/config.json ({len(store.metric_defs)} metrics)')
+    _answer(dict(store.config), as_json, f'Wrote {data.rstrip("/")}/config.json ({len(store.metric_defs)} metrics)')
 
 # %% ../../nbs/cli/main.ipynb #3bf51e26
 @main.command()
@@ -168,13 +191,18 @@ def baseline(
     """
     store = _store(data)
     if listing:
-        known = {n: b.id for n in store.baselines() if (b := store.get_baseline(n))}
+        known = {n: b.id for n in _existing(data).baselines() if (b := store.get_baseline(n))}
         return _answer(known, as_json, '\n'.join(f'{n}: run {i}' for n, i in known.items()) or f'No baselines in {data}')
     run = store.load(run_id)
     store.set_baseline(run.id, name)
     _answer({'name': name, 'run': run.id}, as_json, f'Baseline{"" if name == "main" else f" {name}"} set to run {run.id}')
 
 # %% ../../nbs/cli/main.ipynb #a3bbc9ef
+def _forget(path: str) -> None:
+    "Remove the report of an earlier check, so that it is never taken for this one's"
+    with contextlib.suppress(OSError):
+        if (old := Path(path).resolve()).is_file(): old.unlink()
+
 def _write(path: str | None, text: Callable[[], str]) -> None:
     "Write a report, when it was asked for"
     if path is not None: write_whole(path, text().encode())
@@ -215,11 +243,13 @@ def check(
     from calibrax.ci.guard import CIGuard
     from calibrax.ci.report import to_json, to_junit, to_markdown, to_text
     guard = CIGuard(_existing(data), threshold, baseline=name, allow_missing=allow_missing, strict=strict, first_run=first_run)
+    for report in filter(None, (markdown, json_file, junit)): _forget(report)
     result = guard.check(None if run_id == 'latest' else run_id)
+    if not as_json: click.echo(to_text(result, verbose=verbose))
     _write(markdown, lambda: to_markdown(result))
     _write(json_file, lambda: json.dumps(to_json(result), indent=2) + '\n')
     _write(junit, lambda: to_junit(result))
-    _answer(to_json(result), as_json, to_text(result, verbose=verbose))
+    if as_json: click.echo(json.dumps(to_json(result), indent=2, ensure_ascii=False))
     click.get_current_context().exit(result.exit_code)
 
 # %% ../../nbs/cli/main.ipynb #1272474a
@@ -242,11 +272,12 @@ def compare(
     Example:
       calibrax compare 4f2a91 latest --data benchmark-data
     """
-    from calibrax.analysis.regression import compare_runs
+    from calibrax.ci.guard import CIGuard
+    from calibrax.ci.report import to_json
     store = _existing(data)
-    found = compare_runs(store.load(after), store.load(before), threshold, metric_defs=store.metric_defs)
-    _answer(found.to_dict(), as_json, repr(found))
-    click.get_current_context().exit(1 if found.regressions else 0)
+    result = CIGuard(store, threshold).judge(store.load(after), store.load(before))
+    _answer(to_json(result), as_json, repr(result.comparison))
+    click.get_current_context().exit(result.exit_code)
 
 # %% ../../nbs/cli/main.ipynb #5004f0df
 @main.command()
@@ -255,12 +286,14 @@ def compare(
 @click.option('--name', default='main', show_default=True, help='Name of the baseline.')
 @click.option('--reason', required=True, help='Why the change is meant; kept with the baseline.')
 @click.option('--threshold', default=0.05, show_default=True, help='Relative change that is still fine.')
+@_json
 def accept(
     data: str, # the store
     run_id: str, # the run to accept
     name: str, # the baseline's name
     reason: str, # why
     threshold: float, # relative change that is still fine
+    as_json: bool, # answer in JSON
 ) -> None:
     """Make an intended regression the new baseline, with a reason that is kept.
 
@@ -272,11 +305,12 @@ def accept(
     if not reason.strip(): raise ConfigError('--reason is empty', hint='say in a few words why the change is meant')
     store = _store(data)
     run, old = store.load(run_id), store.get_baseline(name)
-    if old is not None:
-        found = compare_runs(run, old, threshold, metric_defs=store.metric_defs)
-        for label, change in found.labelled(Verdict.REGRESSED): click.echo(f'Accepted {change.describe(label)}')
+    found = [] if old is None else compare_runs(run, old, threshold, metric_defs=store.metric_defs).labelled(
+        Verdict.REGRESSED, Verdict.VANISHED, Verdict.NOT_COMPARABLE)
     store.set_baseline(run.id, name, reason=reason)
-    click.echo(f'Baseline{"" if name == "main" else f" {name}"} set to run {run.id}: {reason}')
+    lines = [f'Accepted {c.describe(label)}' + ('' if c.verdict is Verdict.REGRESSED else f' ({c.reason})') for label, c in found]
+    _answer({'name': name, 'run': run.id, 'reason': reason, 'accepted': [c.to_dict() for _, c in found]}, as_json,
+            '\n'.join([*lines, f'Baseline{"" if name == "main" else f" {name}"} set to run {run.id}: {reason}']))
 
 # %% ../../nbs/cli/main.ipynb #21e41d12
 @main.command()
@@ -380,11 +414,13 @@ def _save_plot(series: Any, path: str) -> None:
 @_data
 @click.option('--tag', 'tags', multiple=True, metavar='KEY=VALUE', help='A tag; repeatable.')
 @click.option('--note', default='', help='A note in words.')
+@_json
 def annotate(
     run_id: str, # the run
     data: str, # the store
     tags: tuple[str, ...], # `k=v` pairs
     note: str, # in words
+    as_json: bool, # answer in JSON
 ) -> None:
     """Put tags and a note on RUN; the run itself stays as it is.
 
@@ -396,16 +432,18 @@ def annotate(
     store = _existing(data)
     run = store.load(run_id)
     store.annotate(run.id, tags=_pairs(tags, '--tag'), note=note)
-    click.echo(f'Annotated run {run.id}')
+    _answer([a.to_dict() for a in store.annotations(run.id)], as_json, f'Annotated run {run.id}')
 
 @main.command()
 @_data
 @click.option('--keep', required=True, type=click.IntRange(min=1), help='How many of the newest runs to keep.')
 @click.option('--dry-run', is_flag=True, help='Only say what would go.')
+@_json
 def prune(
     data: str, # the store
     keep: int, # how many of the newest
     dry_run: bool, # only say
+    as_json: bool, # answer in JSON
 ) -> None:
     """Delete all but the newest runs and those that a baseline points to.
 
@@ -414,7 +452,7 @@ def prune(
       calibrax prune --data benchmark-data --keep 500 --dry-run
     """
     gone = _existing(data).prune(keep=keep, dry_run=dry_run)
-    click.echo(f'{"Would delete" if dry_run else "Deleted"} {len(gone)} runs' + (f': {", ".join(gone[:10])}{", …" if len(gone) > 10 else ""}' if gone else ''))
+    _answer({'deleted': gone, 'dry_run': dry_run}, as_json, f'{"Would delete" if dry_run else "Deleted"} {len(gone)} run(s)' + (f': {", ".join(gone[:10])}{", …" if len(gone) > 10 else ""}' if gone else ''))
 
 # %% ../../nbs/cli/main.ipynb #1f1477aa
 @main.command()
@@ -433,6 +471,7 @@ def fsck(
       calibrax fsck --data benchmark-data
     """
     report = _store(data).fsck(quarantine=quarantine)
+    if not report.files: raise StoreError(f'nothing at {data}', hint='look at the path; a store is made by the first run that is saved')
     _answer(report.to_dict(), as_json, repr(report))
     click.get_current_context().exit(0 if report.healthy else 2)
 
@@ -469,8 +508,10 @@ def profile(
 
 @main.command()
 @click.option('--data', default='calibrax-demo', show_default=True, metavar='STORE', help='Where the demo keeps its runs.')
+@_json
 def demo(
     data: str, # the store
+    as_json: bool, # the outcome as JSON, the story on standard error
 ) -> None:
     """Train a small classifier on real digits, measure it, and see a slowed step fail the check.
 
@@ -479,4 +520,6 @@ def demo(
       calibrax demo
     """
     from calibrax.cli.demo import run_demo
-    click.get_current_context().exit(run_demo(data, echo=click.echo))
+    code = run_demo(data, echo=partial(click.echo, err=as_json))
+    if as_json: click.echo(json.dumps({'exit_code': code, 'data': data, 'picture': str(Path(data)/'step_time.png')}))
+    click.get_current_context().exit(code)

@@ -11,11 +11,12 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import CalibraxError, ConfigError, ProfilingError
+from ..core.errors import ConfigError
 from ..core.models import Run
 
 # %% ../../nbs/cli/profile.ipynb #e4c0b019
@@ -27,11 +28,11 @@ def load_function(
     if (here := str(Path.cwd())) not in sys.path: sys.path.insert(0, here)
     importlib.invalidate_caches()
     try: found = importlib.import_module(module)
-    except Exception as e: raise _import_fault(module, e) from None
+    except (Exception, SystemExit) as e: raise _import_fault(module, e) from None     # sys.exit() must not decide how we end
     try: call = reduce(getattr, function.split('.'), found)
     except AttributeError: raise _name_fault(found, module, function) from None
     if not callable(call):
-        raise ConfigError(f'{module}.{function} is a {type(call).__name__}, not a function', hint='name a function that takes no arguments')
+        raise ConfigError(f'{module}.{function} is no function but of type {type(call).__name__}', hint='name a function that takes no arguments')
     _needs_no_arguments(call, f'{module}.{function}')
     return call
 
@@ -42,7 +43,8 @@ def _line(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f'{Path(last.filename).name}, line {last.lineno}'
 
-def _import_fault(module: str, error: Exception) -> ConfigError:
+def _import_fault(module: str, error: BaseException) -> ConfigError:
+    if module.endswith('.py'): return ConfigError(f'{module!r} is a file, and a module is needed', hint=f'leave out the ending: --module {module[:-3]}')
     if isinstance(error, ModuleNotFoundError) and error.name and (module == error.name or module.startswith(error.name + '.')):
         return ConfigError(f'no module named {module!r}', hint=f'looked in {Path.cwd().name}/ and the installed packages; run the command where the file is')
     reason = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -78,10 +80,7 @@ def run_profile(
     if processes:
         timing = time_in_processes(f'{module}:{function}', processes=processes, warmup=warmup, iterations=iterations)
     else:
-        call = load_function(module, function)
-        try: timing = time_calls(call, warmup=warmup, iterations=iterations)
-        except CalibraxError: raise
-        except Exception as e:
-            raise ProfilingError(f'{module}.{function} raised {type(e).__name__}: {e} ({_line(e)})', hint='call it in Python until it works; nothing was saved') from None
+        with redirect_stdout(sys.stderr):      # what the function prints must not mix with our answer
+            timing = time_calls(load_function(module, function), warmup=warmup, iterations=iterations)
     run = timing_run(timing, function, scenario='profile', tags={'module': module, **(tags or {})})
     return run, f'Profile of {module}.{function}\n{timing!r}'

@@ -39,10 +39,11 @@ def format_change(
     return ('+' if delta > 0 else '') + format_number(delta)
 
 # %% ../../nbs/core/display.ipynb #65d6aff6
-_WIDEST = 40    # characters of text in one cell of a terminal
 _NUMERIC = re.compile(r'[-+]?(\d|∞|NaN|–$)')
 
-def _clip(text: str) -> str: return text if len(text) <= _WIDEST else text[:_WIDEST - 1] + '…'
+_CONTROL = re.compile(r'[\x00-\x1f\x7f-\x9f]')     # a name must not move the cursor
+
+def _clip(text: str, widest: int) -> str: return text if len(text) <= widest else text[:widest - 1] + '…'
 
 @dataclass(frozen=True)
 class Table:
@@ -51,12 +52,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...] # cells, one tuple a row
     caption: str = '' # a line above the table
     best: frozenset[tuple[int, int]] = field(default=frozenset()) # (row, column) of cells to mark
+    widest: int = 40 # characters that a cell may have in a terminal; longer ones are cut
 
     def _numeric(self) -> list[bool]: # columns that hold only numbers are aligned right
         return [bool(self.rows) and all(not r[i] or _NUMERIC.match(r[i]) for r in self.rows) for i in range(len(self.columns))]
 
     def __repr__(self) -> str:
-        cells = [[_clip(c) + (' *' if (i, j) in self.best else '') for j, c in enumerate(r)] for i, r in enumerate(self.rows)]
+        cells = [[_clip(_CONTROL.sub(' ', c), self.widest) + (' *' if (i, j) in self.best else '') for j, c in enumerate(r)] for i, r in enumerate(self.rows)]
         width = [max(map(len, col)) for col in zip(self.columns, *cells)]
         lines = [[c.rjust(w) if right else c.ljust(w) for c, w, right in zip(r, width, self._numeric())] for r in (list(self.columns), *cells)]
         text = ['  '.join(r).rstrip() for r in lines]

@@ -44,8 +44,13 @@ def write_whole(
 ) -> bool: # True when written; False when `new` and the name is taken
     """Write a file in one piece: flushed to the disk before it takes its name, so a reader never sees a part of it.
 
-    Raises `StoreError`, naming the file, when it cannot be written; then nothing has changed and nothing is left behind."""
+    A link is followed; a device or a pipe is written straight, since it must not be replaced. Raises `StoreError`, naming the
+    file, when it cannot be written; then its content is as it was, and no part of the new one is left behind."""
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _named(path): path.write_bytes(data)
+        return True
+    if path.is_symlink(): path = Path(os.path.realpath(path))
     temporary = path.with_name(f'{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:12]}')
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)

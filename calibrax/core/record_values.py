@@ -73,6 +73,7 @@ def _text(value: str, name: str) -> str:
 
 def _scalar(value: Any, name: str) -> Any:
     "The Python scalar inside a scalar of another library"
+    if getattr(value, 'mask', False): _fail(name, 'a value that is not masked', value)
     try: inner = value.item()
     except Exception: _fail(name, 'a value that JSON can hold', value)  # an array of several elements, a traced value
     return _fail(name, 'a value that JSON can hold', value) if hasattr(inner, 'item') else inner
@@ -83,11 +84,11 @@ def frozen_value(
     name: str, # how messages call it, e.g. `environment.devices`
 ) -> MetadataValue: # text, number, bool, None, FrozenList or FrozenDict
     "`value` as an immutable JSON value; raises `RecordError`, naming the place, for what JSON cannot hold."
-    if value is None or type(value) in (bool, int): return value  # type: ignore[return-value]
+    if value is None or isinstance(value, bool): return value
     if isinstance(value, Enum): return frozen_value(value.value, name)
     if isinstance(value, float): return float(value) if value == value else math.nan  # one NaN object everywhere: equal records are equal
     if isinstance(value, str): return _text(value, name)
-    if isinstance(value, int): return int(value)
+    if isinstance(value, int): return int(value) if value.bit_length() <= 4096 else _fail(name, 'an integer of at most 4096 bits', '…')
     if isinstance(value, datetime): return aware(value).isoformat()
     if isinstance(value, date): return value.isoformat()
     if isinstance(value, os.PathLike): return frozen_value(os.fspath(value), name)

@@ -51,7 +51,7 @@ _KINDS = {float: 'a number', int: 'an integer', bool: 'true or false', str: 'tex
 def _python(value: Any) -> Any:
     "The Python value inside a scalar of NumPy or JAX, and the value of an enum"
     if isinstance(value, Enum): return value.value
-    try: return value.item() if hasattr(value, 'item') else value
+    try: return value.item() if hasattr(value, 'item') and not getattr(value, 'mask', False) else value     # a masked value is none
     except Exception: return value      # an array of several elements, a traced value: refused by its type below
 
 def _leaf(kind: type) -> _Reader:
@@ -64,7 +64,7 @@ def _leaf(kind: type) -> _Reader:
         if kind is str and not found.isascii():
             try: found.encode()
             except UnicodeEncodeError: raise _Fault('Unicode text', value) from None
-        return math.nan if found != found else found     # one NaN object everywhere: equal records are equal
+        return math.nan if found != found else str(found) if kind is str else found      # one NaN object everywhere: equal records are equal
     return read
 
 # %% ../../nbs/core/records.ipynb #8fa8cef9
@@ -72,7 +72,7 @@ def _time(value: Any, stored: bool) -> datetime:
     value = _python(value)
     try:
         if isinstance(value, datetime): return value.replace(tzinfo=UTC) if stored and value.tzinfo is None else aware(value)
-        if isinstance(value, str): return read_time(value)
+        if isinstance(value, str): return read_time(value) if stored else aware(datetime.fromisoformat(value))
     except (ValueError, OverflowError): pass
     raise _Fault('a date and time such as 2026-03-01T12:00:00+00:00', value)
 

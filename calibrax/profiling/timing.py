@@ -8,6 +8,7 @@ __all__ = ['time_calls', 'time_in_processes', 'TimingCollector', 'CallTiming', '
 # %% ../../nbs/profiling/timing.ipynb #bbbbe0cf
 import functools
 import gc
+import inspect
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -146,24 +148,31 @@ def _whole(name: str, value: Any, least: int) -> int:
     return number
 
 def _percents(percentiles: Iterable[Any]) -> tuple[int, ...]:
-    wanted = tuple(percentiles)
+    wanted = tuple(q.item() if hasattr(q, 'item') else q for q in percentiles) if isinstance(percentiles, Iterable) else (percentiles,)
     for q in wanted:
         if not isinstance(q, (int, float)) or q != q or q not in range(101):
             raise ConfigError(f'percentiles must be whole numbers from 0 to 100, found {q!r}', hint='for example (50, 90, 99)', details={'percentile': q})
     return tuple(int(q) for q in wanted)
 
 def _checked(call: Any) -> Callable[[], Any]:
+    if inspect.iscoroutinefunction(call) or inspect.isgeneratorfunction(call):
+        raise ConfigError(f'{getattr(call, "__name__", "the function")} only makes a coroutine or generator when called', hint='pass a function that runs it to the end')
     if callable(call): return call  # type: ignore[no-any-return]
     raise ConfigError(f'a function is needed, found {type(call).__name__}', hint='pass the function itself: time_calls(lambda: f(x)), not time_calls(f(x))')
+
+def _line(error: BaseException) -> str:
+    "Where the error arose, e.g. ` (bench.py, line 12)`; nothing where there is no file"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f' ({Path(frames[-1].filename).name}, line {frames[-1].lineno})' if frames and os.path.exists(frames[-1].filename) else ''
 
 @contextmanager
 def _reported(place: str | Callable[[], str]) -> Iterator[None]:
     "Say where in the measurement the measured code failed"
     try: yield
-    except Exception as e:
+    except (Exception, SystemExit) as e:       # sys.exit() in measured code must not decide how this program ends
         place = place if isinstance(place, str) else place()
         reason = (e.message if isinstance(e, CalibraxError) else str(e)).strip().split('\n')[0]
-        raise ProfilingError(f'{place} raised {type(e).__name__}{f": {reason}" if reason else ""}',
+        raise ProfilingError(f'{place} raised {type(e).__name__}{f": {reason}" if reason else ""}{_line(e)}',
                              hint='call the function once by itself and look at its traceback', details={'place': place, 'error': repr(e)}) from e
 
 # %% ../../nbs/profiling/timing.ipynb #5499b655
@@ -206,12 +215,13 @@ def time_calls(
     if loops is not None: _whole('loops', loops, 1)
     sync, samples = sync or _wait, list[float]()
     with _watch_compiling() as compiling:
-        sync, loops, doubts = _warm_up(call, sync, warmup, loops, compiling)
-        compile_sec, compiled = compiling.seconds(), compiling.programs
-        with _no_collection() as collect, _reported(lambda: f'sample {len(samples) + 1} of {iterations}'):
-            for _ in range(iterations):
-                samples.append(_timed(call, sync, loops)/loops)
-                collect()
+        with _no_collection() as collect:       # before the warm-up: a collection leaves cold caches behind
+            sync, loops, doubts = _warm_up(call, sync, warmup, loops, compiling)
+            compile_sec, compiled = compiling.seconds(), compiling.programs
+            with _reported(lambda: f'sample {len(samples) + 1} of {iterations}'):
+                for _ in range(iterations):
+                    samples.append(_timed(call, sync, loops)/loops)
+                    collect()
     if compiling.from_disk: _log.info('%s program(s) came from the compilation cache on disk, so their compile time is unknown', compiling.from_disk)
     recompilations = compiling.programs - compiled
     if recompilations:
@@ -247,6 +257,13 @@ def _ask(target: str, options: dict[str, Any], timeout: float | None) -> CallTim
     if 'error' in data: raise _no_answer(target, data['error'], f'call {target} once by itself and look at its traceback')
     return CallTiming.from_dict(data)
 
+def _checked_options(*, warmup: Any = 3, iterations: Any = 10, percentiles: Any = (50, 90, 99), loops: Any = None, **unknown: Any) -> dict[str, Any]:
+    "The keywords of `time_calls` as plain values that another process can be told"
+    if unknown:
+        raise ConfigError(f'{next(iter(unknown))} cannot be passed to another process', hint='warmup, iterations, percentiles and loops can')
+    return {'warmup': _whole('warmup', warmup, 0), 'iterations': _whole('iterations', iterations, 1), 'percentiles': _percents(percentiles),
+            'loops': None if loops is None else _whole('loops', loops, 1)}
+
 def _no_answer(target: str, reason: str, hint: str) -> ProfilingError:
     return ProfilingError(f'{target} in a fresh process: {reason}', hint=hint, details={'target': target, 'reason': reason})
 
@@ -263,7 +280,8 @@ def time_in_processes(
     The first process chooses how many calls make a sample, and the others follow. `compile_sec` is the median over the
     processes. Raises `ConfigError` for wrong arguments, and `ProfilingError` with the last line of a process that failed."""
     _whole('processes', processes, 1)
-    wanted = _percents(kwargs.get('percentiles', (50, 90, 99)))
+    kwargs = _checked_options(**kwargs)
+    wanted = kwargs['percentiles']
     if not isinstance(target, str) or not all(target.partition(':')[::2]):
         raise ConfigError(f'a target is module:function, found {target!r}', hint="for example 'benchmarks.model:train_step'")
     timings = [_ask(target, kwargs, timeout)]

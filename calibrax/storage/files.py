@@ -27,7 +27,7 @@ class FileEntry(NamedTuple):
     "A file of a folder, as a listing describes it."
     name: str # without its folder
     size: int # bytes
-    version: str # another text whenever the content is another
+    version: int | str # another one whenever the content is another
     modified: int # ns since 1970; 0 where the storage does not say
 
     @property
@@ -130,7 +130,8 @@ def _is_text(name: str) -> bool:
 def _entry(found: 'os.DirEntry[str]', *, itself: bool = False) -> FileEntry | None:
     try: at = found.stat(follow_symlinks=not itself)
     except OSError: return None     # removed meanwhile
-    return FileEntry(found.name, at.st_size, f'{at.st_mtime_ns}.{at.st_ctime_ns}', max(at.st_mtime_ns, at.st_ctime_ns))
+    changed = max(at.st_mtime_ns, at.st_ctime_ns)       # the second cannot be set back
+    return FileEntry(found.name, at.st_size, changed, changed)
 
 # %% ../../nbs/storage/files.ipynb #78b0e927
 class _LocalReading:
@@ -145,7 +146,7 @@ class _LocalReading:
             raise StoreError(f'{self.root} is a file, and a store is a folder', hint='name another folder, or move the file away')
 
     def place(self, name: str) -> Path: return self.root/name
-    def _path(self, name: str) -> str: return os.path.join(self._folder, *name.split('/'))
+    def _path(self, name: str) -> str: return f'{self._folder}/{name}'
 
     def _scan(self, folder: str) -> 'Iterator[os.DirEntry[str]]':
         try:
@@ -174,6 +175,26 @@ class _LocalReading:
 def _is_json(found: 'os.DirEntry[str]') -> bool: return found.name.endswith('.json') and not found.name.startswith('.')
 def _is_data(found: 'os.DirEntry[str]') -> bool: return _is_json(found) and found.is_file() and (found.name.isascii() or _is_text(found.name))
 
+# %% ../../nbs/storage/files.ipynb #325821da
+_OTHER_WAY = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+def _create_unnamed(path: str, data: bytes) -> bool | None:
+    "Write a new file that gets its name last: False when the name is taken, None when this system or folder needs another way"
+    if not hasattr(os, 'O_TMPFILE'): return None
+    try:
+        fd = os.open(os.path.dirname(path), os.O_WRONLY | os.O_TMPFILE, 0o644)
+        try:
+            rest = memoryview(data)
+            while rest: rest = rest[os.write(fd, rest):]
+            os.fsync(fd)
+            os.link(f'/proc/self/fd/{fd}', path, src_dir_fd=fd)     # any descriptor will do: it makes the link follow to the file
+        finally: os.close(fd)
+    except FileExistsError: return False
+    except OSError as e:
+        if e.errno in _OTHER_WAY: return None
+        raise
+    return True
+
 # %% ../../nbs/storage/files.ipynb #1d8ad104
 def _sync_folder(folder: str) -> None:
     "Have the names in a folder on the disk"
@@ -190,7 +211,10 @@ class _LocalWriting(_LocalReading):
         except StoreError as e:     # say it with the folder as it was named
             raise StoreError(e.message.replace(self._folder, str(self.root)), hint=e.hint, details={**e.details, 'path': str(self.place(name))}) from None
 
-    def create(self, name: str, data: bytes) -> bool: return self._write(name, data, True)
+    def create(self, name: str, data: bytes) -> bool:
+        try: made = _create_unnamed(self._path(name), data)
+        except OSError as e: raise _refused('write', self.place(name), e) from None
+        return self._write(name, data, True) if made is None else made
 
     def replace(self, name: str, data: bytes) -> None:
         self._write(name, data, False)

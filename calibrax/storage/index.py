@@ -38,7 +38,7 @@ def cache_folder() -> Path: # the folder, which need not exist yet
 # %% ../../nbs/storage/index.ipynb #c4f4fc34
 _VERSION = 1        # of the tables; another number is another database
 _TABLES = """
-create table if not exists files (file integer primary key, name text unique not null, size integer, version text,
+create table if not exists files (file integer primary key, name text unique not null, size, version,
     run_id text, at text, code text, branch text, points integer, units text, error text, shadowed integer not null default 0);
 create index if not exists files_by_run on files (run_id);
 create table if not exists series (series integer primary key, point text not null, tags text not null, metric text);
@@ -57,14 +57,12 @@ def time_stamp(
     return moment.astimezone(UTC).isoformat(timespec='microseconds').replace('-', '').replace(':', '').replace('+0000', 'Z')
 
 # %% ../../nbs/storage/index.ipynb #6f9817d1
-def _compared(db: 'sqlite3.Connection', listed: Mapping[str, FileEntry]) -> tuple[list[int], list[FileEntry]]:
+_Key = tuple[str, int, int | str]       # name, size and version of a file
+
+def _compared(db: 'sqlite3.Connection', listed: Mapping[_Key, FileEntry]) -> tuple[list[int], list[FileEntry]]:
     "Rows of files that are gone or changed, and the files that have to be read, those with the latest names first"
-    gone, current = [], set()
-    for file, name, size, version in db.execute('select file, name, size, version from files'):
-        entry = listed.get(name)
-        if entry is not None and entry.size == size and entry.version == version: current.add(name)
-        else: gone.append(file)
-    return gone, sorted((e for name, e in listed.items() if name not in current), reverse=True)
+    known = {row[1:]: row[0] for row in db.execute('select file, name, size, version from files')}
+    return [file for key, file in known.items() if key not in listed], sorted((e for key, e in listed.items() if key not in known), reverse=True)
 
 def _select(db: 'sqlite3.Connection', rows: Iterable[int]) -> None:
     "Put row numbers into a table of their own: a statement takes a limited number of values"
@@ -114,7 +112,7 @@ def _shadow(db: 'sqlite3.Connection') -> None:
                   and exists (select 1 from files other where other.run_id = files.run_id and (other.at, other.name) > (files.at, files.name))''')
 
 def _synchronise(db: 'sqlite3.Connection', files: Files, read: Callable[[str], Run | None], at_most: int | None) -> None:
-    listed = {e.name: e for e in files.entries('runs')}
+    listed = {e[:3]: e for e in files.entries('runs')}
     if not any(_compared(db, listed)): return
     db.execute('begin immediate')       # waits for another writer
     try:

@@ -32,16 +32,16 @@ from .index import RunIndex, time_stamp
 
 # %% ../../nbs/storage/store.ipynb #56fc8816
 log = get_logger(__name__)
-_RESERVED = set(':*?"<>|')
+_UNFIT = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f]')
 _RUN_FILE = re.compile(r'(\d{8}T\d{6}\.\d{6}Z)_(.+)\.json', re.DOTALL)
 
-def _check_name(name: object, what: str, *, refused: str = '/\\') -> str:
+def _check_name(name: object, what: str, *, allowed: str = '') -> str:
     "`name`, when it can be part of a file name"
     why = None
     if not isinstance(name, str): why = f'is {type(name).__name__} and not text'
     elif not name: why = 'is empty'
     elif name.startswith('.'): why = 'begins with a dot'
-    elif bad := sorted({c for c in name if c in refused or c in _RESERVED or c < ' ' or '\x7f' <= c <= '\x9f'}): why = f'contains {bad[0]!r}'
+    elif bad := next((c[0] for c in _UNFIT.finditer(name) if c[0] not in allowed), ''): why = f'contains {bad!r}'
     elif len(os.fsencode(name)) > 128: why = 'is longer than 128 bytes'
     if why: raise StoreError(f'{what} {name!r} {why}', hint='use letters, digits, dots, dashes and underscores', details={'name': name})
     return str(name)
@@ -49,7 +49,7 @@ def _check_name(name: object, what: str, *, refused: str = '/\\') -> str:
 def _run_file(run: Run) -> str: return f'{time_stamp(run.timestamp)}_{run.id}.json'
 
 def _baseline_file(name: str) -> str:
-    _check_name(name, 'baseline name', refused='\\')
+    _check_name(name, 'baseline name', allowed='/')
     return f'baselines/{name.replace("%", "%25").replace("/", "%2F")}.json'
 
 def _baseline_name(file: str) -> str | None:
@@ -207,16 +207,16 @@ class _Saving(_Lookup):
         a file name, and when the file cannot be written (no permission, no room); then nothing has changed."""
         _check_name(run.id, 'run id')
         if run.id == 'latest': raise StoreError("run id 'latest' is taken: it means the newest run", hint='give the run another id, or none')
-        name = _run_file(run)
+        new, data = _Known(time_stamp(run.timestamp), run.id, _run_file(run)), _encoded(run)
         with self._files.exclusive('runs') as alone:
             known = self._known()
             for other in known.get(run.id, ()):
                 if self._is_saved(run, other.name): return self._files.place(f'runs/{other.name}')
-            if not self._files.create(f'runs/{name}', _encoded(run)) and not self._is_saved(run, name):     # a writer that could not be held off
-                raise StoreError(f'{self._files.place(f"runs/{name}")} came and went while it was written', hint='save the run again')
-            known.setdefault(run.id, []).append(_Known(time_stamp(run.timestamp), run.id, name))
+            if not self._files.create(f'runs/{new.name}', data) and not self._is_saved(run, new.name):     # a writer that could not be held off
+                raise StoreError(f'{self._files.place(f"runs/{new.name}")} came and went while it was written', hint='save the run again')
+            known.setdefault(run.id, []).append(new)
             self._changed(known, alone)
-        return self._files.place(f'runs/{name}')
+        return self._files.place(f'runs/{new.name}')
 
     def _changed(self, known: dict[str, list[_Known]], alone: bool) -> None:
         "What is known is up to date: nobody else could change the folder meanwhile"
