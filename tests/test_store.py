@@ -579,3 +579,25 @@ def test_errors_of_the_network_are_store_errors():
     for call in (store.list_runs, lambda: store.save(run('a1')), store.get_baseline, lambda: store.config, store.fsck, store.runs):
         with pytest.raises(StoreError, match='connection lost') as e: call()
         assert e.value.hint
+
+
+# --- units of a trend ---
+
+def in_unit(id, day, value, unit=None):
+    defs = {'latency': MetricDef(name='latency', unit=unit, direction='lower')} if unit else {}
+    return Run(id=id, timestamp=datetime(2026, 3, day, tzinfo=UTC), metric_defs=defs, points=(Point(name='p', scenario='s', metrics={'latency': Metric(value=value)}),))
+
+
+def test_a_trend_is_in_one_unit(tmp_path, caplog):
+    store = Store(tmp_path/'d')
+    for run in (in_unit('a', 1, 12, 'ms'), in_unit('b', 2, 0.011, 's'), in_unit('c', 3, 11), in_unit('d', 4, 13, 'ms')): store.save(run)
+    with caplog.at_level('WARNING', 'calibrax'): trend = store.extract_trend('latency', 'p')
+    assert trend.unit == 'ms' and [p.value for p in trend.points] == [12, 11, 13]
+    assert "1 of 4 runs measured latency in 's' instead of 'ms'" in caplog.text
+
+
+def test_the_unit_of_a_trend_may_come_from_the_config(tmp_path):
+    store = Store(tmp_path/'d')
+    store.save(in_unit('a', 1, 12))
+    store.write_config(metric_defs={'latency': {'unit': 'ms', 'direction': 'lower'}})
+    assert store.extract_trend('latency', 'p').unit == 'ms'

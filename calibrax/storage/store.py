@@ -377,6 +377,19 @@ class RunSummaries(RecordList[RunSummary]):
                             _pairs(r.tags)) for r in self))
 
 # %% ../../nbs/storage/store.ipynb #a648f509
+def _configured_unit(store: Any, metric: str) -> str:
+    "The unit that config.json gives, once the store can read it (below)"
+    definition = getattr(store, 'metric_defs', {}).get(metric)
+    return definition.unit if definition else ''
+
+def _in_one_unit(rows: list[tuple[Any, ...]], metric: str, unit: str) -> list[tuple[Any, ...]]:
+    "The rows of `index.trend` without those that were measured in another unit"
+    kept = [row for row in rows if row[4] in (unit, None)]
+    if len(kept) < len(rows):
+        others = ', '.join(sorted({repr(row[4]) for row in rows} - {repr(unit), 'None'}))
+        log.warning('%s of %s runs measured %s in %s instead of %r and are left out', len(rows) - len(kept), len(rows), metric, others, unit)
+    return kept
+
 class _Searching(_Annotating):
     "Looks into many runs"
     def runs(self,
@@ -410,14 +423,15 @@ class _Searching(_Annotating):
         tags: Mapping[str, str] | None = None, # what the point must have
         *,
         n_runs: int | None = None, # only the last so many
-    ) -> TrendSeries: # oldest first, with the unit of the newest run that defines the metric; empty when nothing matches
-        "One metric of one point over the runs; in each run the first point of that name with all the tags and the metric counts."
+    ) -> TrendSeries: # oldest first, in the unit of the newest run that defines the metric, else of config.json; empty when nothing matches
+        "One metric of one point over the runs: in each the first such point counts, and runs in another unit are left out and logged."
         if n_runs is not None: _check_count('n_runs', n_runs)
         rows, unit = self._index.trend(metric, point_name, tags or {})
-        first = {file: row for file, *row in reversed(rows)}     # oldest run first; the first point of each run comes last here and stays
+        unit = unit or _configured_unit(self, metric)
+        first = {file: row for file, *row in reversed(_in_one_unit(rows, metric, unit))}     # oldest run first; the first point of each run comes last here and stays
         kept = list(first.values())[-n_runs if n_runs else None:]
         points = tuple(TrendPoint(run_id=i, timestamp=datetime.fromisoformat(at), commit=commit, value=value, lower=lower, upper=upper)
-                       for i, at, commit, value, lower, upper in kept)
+                       for i, at, commit, _, value, lower, upper in kept)
         return TrendSeries(metric=metric, point_name=point_name, tags=tags or {}, points=points, unit=unit)
 
 # %% ../../nbs/storage/store.ipynb #102b3cff
