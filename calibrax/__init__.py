@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from calibrax.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from calibrax.bench.lifecycle import run_benchmark as run_benchmark
     from calibrax.analysis.ranking import rank_table as rank_table
     from calibrax.analysis.regression import compare_runs as compare_runs, detect_regressions as detect_regressions
     from calibrax.ci.guard import CIGuard as CIGuard
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from calibrax.core.errors import CalibraxError as CalibraxError
     from calibrax.core.models import Metric as Metric, MetricDef as MetricDef, MetricDirection as MetricDirection
     from calibrax.core.models import MetricPriority as MetricPriority, Point as Point, Run as Run
+    from calibrax.core.registry import register_benchmark as register_benchmark
     from calibrax.core.result import BenchmarkResult as BenchmarkResult
     from calibrax.profiling.runs import timing_run as timing_run
     from calibrax.profiling.timing import TimingCollector as TimingCollector, time_calls as time_calls
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'analysis.ranking': ('rank_table',),
     'analysis.regression': ('compare_runs', 'detect_regressions'),
+    'bench.lifecycle': ('run_benchmark',),
     'ci.guard': ('CIGuard',),
     'core.environment': ('capture_environment', 'capture_git'),
     'core.errors': ('CalibraxError',),
     'core.models': ('Metric', 'MetricDef', 'MetricDirection', 'MetricPriority', 'Point', 'Run'),
+    'core.registry': ('register_benchmark',),
     'core.result': ('BenchmarkResult',),
     'profiling.runs': ('timing_run',),
     'profiling.timing': ('TimingCollector', 'time_calls'),

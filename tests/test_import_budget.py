@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = ['jax', 'jaxlib', 'flax', 'matplotlib', 'wandb', 'scipy', 'pandas', 'mlflow']
 WHEN_NEEDED = ['fastcore', 'fsspec', 's3fs', 'sqlite3', 'tqdm']         # light, but not free
-DEFINES_A_NETWORK = {'calibrax.cli.demo'}                               # loaded by `calibrax demo` alone
+DEFINES_A_NETWORK = {'calibrax.cli.demo', 'calibrax.core.adapters'}      # loaded by `calibrax demo`, and by who adapts a network
 PACKAGES = ['core', 'storage', 'analysis', 'statistics', 'ci', 'cli']   # of the design's import budget
 
 
