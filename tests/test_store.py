@@ -601,3 +601,12 @@ def test_the_unit_of_a_trend_may_come_from_the_config(tmp_path):
     store.save(in_unit('a', 1, 12))
     store.write_config(metric_defs={'latency': {'unit': 'ms', 'direction': 'lower'}})
     assert store.extract_trend('latency', 'p').unit == 'ms'
+
+
+def test_another_point_in_another_unit_changes_nothing(tmp_path):
+    store = Store(tmp_path/'d')
+    for run in (in_unit('a', 1, 12, 'ms'), in_unit('b', 2, 13)): store.save(run)
+    store.save(Run(id='other', timestamp=datetime(2026, 3, 9, tzinfo=UTC), metric_defs={'latency': MetricDef(name='latency', unit='s', direction='lower')},
+                   points=[Point(name='q', scenario='s', metrics={'latency': Metric(value=1)})]))
+    trend = store.extract_trend('latency', 'p')
+    assert trend.unit == 'ms' and [p.value for p in trend.points] == [12, 13]

@@ -57,9 +57,16 @@ def test_runs_survive_every_journey(kept, run):
     store.save(run)
     assert bits(store.load(run.id)) == wanted
 
+@pytest.fixture
+def quiet():
+    "Five hundred warnings are not for people"
+    logging.getLogger('calibrax.storage.store').setLevel('ERROR')
+    yield
+    logging.getLogger('calibrax.storage.store').setLevel('NOTSET')
+
 @settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(several=st.lists(runs, max_size=6))
-def test_the_index_says_what_the_runs_say(tmp_path_factory, several):
+def test_the_index_says_what_the_runs_say(tmp_path_factory, quiet, several):
     store = Store(tmp_path_factory.mktemp('bench'))
     several = [replace(run, id=f'{i}{run.id}') for i, run in enumerate(several)]
     for run in several: store.save(run)
@@ -71,11 +78,13 @@ def test_the_index_says_what_the_runs_say(tmp_path_factory, several):
     for run in several:
         for p in run.points:
             for name in p.metrics:
-                expected = [(r.id, m) for r in reversed(newest) if (m := next((q.metrics[name] for q in r.points if q.name == p.name and p.tags.items() <= q.tags.items()
-                                                                              and name in q.metrics), None))]
+                measured = [(r, m) for r in newest if (m := next((q.metrics[name] for q in r.points if q.name == p.name and p.tags.items() <= q.tags.items()
+                                                                  and name in q.metrics), None))]
+                units = [r.metric_defs[name].unit for r in [*(r for r, _ in measured), *newest] if name in r.metric_defs]
+                expected = [(r.id, m) for r, m in reversed(measured) if name not in r.metric_defs or r.metric_defs[name].unit == units[0]]
                 found = store.extract_trend(name, p.name, p.tags)
                 assert [(t.run_id, bits((t.value, t.lower, t.upper))) for t in found.points] == [(i, bits((m.value, m.lower, m.upper))) for i, m in expected]
-                assert found.unit == next((r.metric_defs[name].unit for r in newest if name in r.metric_defs), '')
+                assert found.unit == (units[0] if units else '')
 
 
 # --- mutated files ---------------------------------------------------------------------------------------------------------
@@ -132,14 +141,6 @@ def only_ours(call):
         assert e.message and e.hint, repr(e)
         str(e).encode()
         return e
-
-@pytest.fixture
-def quiet():
-    "Five hundred warnings are not for people"
-    logging.getLogger('calibrax.storage.store').setLevel('ERROR')
-    yield
-    logging.getLogger('calibrax.storage.store').setLevel('NOTSET')
-
 
 def test_mutated_runs_give_calibrax_errors_only(tmp_path, quiet):
     good, kept, outcomes = Run(id='good', timestamp=datetime(2026, 1, 1, tzinfo=UTC), points=[]), SOUND.to_json().encode(), []

@@ -263,14 +263,15 @@ class _Trends(_Asking):
         point: str, # the point's name
         tags: Mapping[str, str], # what the point must have
     ) -> tuple[list[tuple[Any, ...]], str]: # (file, id, time, commit, unit, value, lower, upper), newest run first and in it the first point first; the newest unit
-        "The values of one metric over the runs, each with the unit of its run (None without a definition), and the newest unit."
+        "The values of one metric over these runs, each with its run's unit (None without a definition); the newest of these units, else of any run."
         def question(db: 'sqlite3.Connection') -> tuple[list[tuple[Any, ...]], str]:
             _select_series(db, tags, 'point = ? and metric = ?', point, metric)
             rows = db.execute('''select m.file, f.run_id, f.at, f.code, f.units, m.value, m.lower, m.upper
                 from selected join measurements m on m.series = selected.id join files f using (file)
                 where not f.shadowed order by f.at desc, f.name desc, m.position''').fetchall()
             unit = {units: msgspec.json.decode(units, type=dict[str, str]).get(metric) for units in {row[4] for row in rows}}
-            return [(*row[:4], unit[row[4]], *map(_known, row[5:])) for row in rows], _unit(db, metric) if rows else ''
+            newest = next((u for row in rows if (u := unit[row[4]]) is not None), None)
+            return [(*row[:4], unit[row[4]], *map(_known, row[5:])) for row in rows], newest if newest is not None else _unit(db, metric) if rows else ''
         return self._answer(question)
 
 def _unit(db: 'sqlite3.Connection', metric: str) -> str:
