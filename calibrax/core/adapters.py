@@ -10,15 +10,13 @@ __all__ = ['Adapter', 'BenchmarkAdapter', 'NNXBenchmarkAdapter', 'CallableAdapte
 import sys
 from abc import ABC
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from flax import nnx
 
 from .display import Table
 from .errors import AdapterError
-
-if TYPE_CHECKING: import jax
 
 # %% ../../nbs/core/adapters.ipynb #dabc848f
 _Target = TypeVar('_Target')

@@ -7,7 +7,6 @@ __all__ = ['BenchmarkProtocol', 'DatasetProtocol', 'BatchableDatasetProtocol', '
            'MetricLearningProtocol']
 
 # %% ../../nbs/core/protocols.ipynb #8677ccdb
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING: import jax

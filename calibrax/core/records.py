@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from types import UnionType
 from typing import Any, Self, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -20,7 +20,7 @@ import msgspec
 
 from .errors import RecordError
 from .record_values import (FrozenDict, Metadata, aware, frozen_metadata, metadata_from_json, metadata_to_json,
-                                         number_from_json, number_to_json, read_time, require_stored)
+                                         number_from_json, number_to_json, read_time)
 
 # %% ../../nbs/core/records.ipynb #b92dd4e5
 class _Fault(Exception):

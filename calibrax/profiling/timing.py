@@ -29,7 +29,7 @@ from fastcore.meta import delegates
 
 from ..core.errors import CalibraxError, ConfigError, ProfilingError
 from ..core.log import get_logger
-from ..core.measurements import CallTiming, TimingSample, format_seconds, percentile
+from ..core.measurements import CallTiming, TimingSample, percentile
 
 # %% ../../nbs/profiling/timing.ipynb #c8e10c33
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))     # nothing to wait for
