@@ -3,7 +3,6 @@ import gc
 import importlib
 import inspect
 import itertools
-import logging
 import os
 import pickle
 import subprocess
