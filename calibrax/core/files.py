@@ -7,6 +7,7 @@ __all__ = ['TEMPORARY', 'write_whole']
 
 # %% ../../nbs/core/files.ipynb #b3e7ab92
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from .errors import StoreError
 
 # %% ../../nbs/core/files.ipynb #e3f48c7b
 TEMPORARY = '.tmp-'     # how the names of unfinished files begin
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}    # a file system without hard links
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
@@ -24,16 +26,16 @@ def _named(path: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError):
         raise StoreError(f'cannot write {path}: {path.parent} is not a folder', hint='look at the path', details={'path': str(path)}) from None
     except OSError as e:
-        hint = {28: 'free some room, then run the command again'}.get(e.errno or 0, 'look at the path and its permissions')
+        hint = {errno.ENOSPC: 'free some room, then run the command again'}.get(e.errno or 0, 'look at the path and its permissions')
         raise StoreError(f'cannot write {path}: {e.strerror or e}', hint=hint, details={'path': str(path), 'errno': e.errno}) from None
 
 def _claim(temporary: Path, path: Path) -> None:
     "Give a finished file its name unless somebody has it: a hard link fails where the name exists, a rename would replace it"
     try: os.link(temporary, path)
-    except FileExistsError: raise
-    except OSError:     # a file system without hard links: the small gap between look and rename is all it allows
-        if path.exists(): raise FileExistsError(17, os.strerror(17), str(path)) from None
-        os.replace(temporary, path)
+    except OSError as e:
+        if e.errno not in _NO_LINKS: raise
+        if path.exists(): raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)     # the small gap between look and rename is all that such a file system allows
 
 # %% ../../nbs/core/files.ipynb #317ea650
 def write_whole(
