@@ -610,3 +610,100 @@ def test_another_point_in_another_unit_changes_nothing(tmp_path):
                    points=[Point(name='q', scenario='s', metrics={'latency': Metric(value=1)})]))
     trend = store.extract_trend('latency', 'p')
     assert trend.unit == 'ms' and [p.value for p in trend.points] == [12, 13]
+
+
+# --- what other programs do to the folder ---
+
+def test_quarantine_leaves_what_could_not_be_read_this_time(tmp_path, monkeypatch):
+    store = Store(tmp_path/'d')
+    for i in (1, 2): store.save(in_unit(f'r{i}', i, 12))
+    real, calls = LocalFiles.read, []
+    def flaky(self, name):
+        calls.append(name)
+        if len(calls) == 1: raise StoreError(f'cannot read {name}: input/output error', hint='look at the disk')
+        return real(self, name)
+    monkeypatch.setattr(LocalFiles, 'read', flaky)
+    report = store.fsck(quarantine=True)
+    assert [f.trouble for f in report.findings] == ['unreadable'] and not report.healthy
+    assert [r.id for r in store.list_runs()] == ['r2', 'r1']
+
+
+def test_quarantine_leaves_what_a_newer_calibrax_wrote(tmp_path):
+    store = Store(tmp_path/'d')
+    path = store.save(in_unit('r1', 1, 12))
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    assert [f.trouble for f in store.fsck(quarantine=True).findings] == ['newer'] and path.exists()
+
+
+def test_a_file_of_another_name_is_read_again_when_it_changes(tmp_path):
+    store = Store(tmp_path/'d')
+    store.save(in_unit('base', 1, 12))
+    mine, other = tmp_path/'d/runs/mine.json', tmp_path/'other'
+    for i, how in enumerate(('write', 'replace', 'write', 'damage', 'write')):
+        text = '{' if how == 'damage' else in_unit(f'new{i}', 5 + i, i).to_json()
+        if how == 'replace': other.write_text(text), other.replace(mine)
+        else: mine.write_text(text)
+        assert store.latest().id == Store(tmp_path/'d').latest().id == ('base' if how == 'damage' else f'new{i}')
+
+
+def test_a_run_copied_in_while_another_is_saved_is_found(tmp_path, monkeypatch):
+    store, late = Store(tmp_path/'d'), in_unit('copied', 9, 1)
+    store.save(in_unit('one', 1, 12))
+    real = LocalFiles.create
+    def copied_meanwhile(self, name, data):
+        (tmp_path/'d/runs'/store_module._run_file(late)).write_text(late.to_json())
+        return real(self, name, data)
+    with monkeypatch.context() as m:
+        m.setattr(LocalFiles, 'create', copied_meanwhile)
+        store.save(in_unit('two', 2, 12))
+    time.sleep(store_module._TRUSTED_SEC + .1)
+    assert store.latest().id == 'copied' == store.load('copied').id
+    with pytest.raises(StoreError): store.save(in_unit('copied', 3, 2))
+
+
+def test_equal_times_have_one_order(tmp_path):
+    store = Store(tmp_path/'d')
+    for id in ('nightly', 'nightly-2', 'a'): store.save(in_unit(id, 1, 12))
+    ids = [r.id for r in store.list_runs()]
+    assert ids == [r.id for r in store.runs()] == [r.id for r in store.query()] == [p.run_id for p in store.extract_trend('latency', 'p').points][::-1]
+    assert store.latest().id == ids[0]
+    store.prune(1)
+    assert [r.id for r in store.list_runs()] == ids[:1]
+
+
+def test_a_sound_copy_serves_for_a_damaged_run(tmp_path):
+    store = Store(tmp_path/'d')
+    path, run = store.save(in_unit('a', 1, 12)), in_unit('a', 1, 12)
+    (tmp_path/'d/runs/copy.json').write_text(run.to_json())
+    path.write_text('{"id"')
+    assert store.load('a') == run
+
+
+def test_a_child_forked_during_a_save_does_not_keep_the_lock(tmp_path):
+    files = LocalFiles(tmp_path/'d')
+    with files.exclusive('runs') as alone:
+        child = os.fork() if hasattr(os, 'fork') else 0
+        if child == 0 and hasattr(os, 'fork'):
+            time.sleep(3)
+            os._exit(0)
+    began = time.monotonic()
+    with files.exclusive('runs') as again: assert alone and again
+    assert time.monotonic() - began < 2
+    if child: os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize('wrong', [
+    lambda s: s.query(tag=1), lambda s: s.set_baseline('latest', '\ud800'), lambda s: s.get_baseline('\ud800'), lambda s: s.load('\ud800'),
+    lambda s: s.ingest('\0'), lambda s: s.save('a run'), lambda s: Store('s3://')])
+def test_wrong_arguments_are_named(tmp_path, wrong):
+    store = Store(tmp_path/'d')
+    store.save(in_unit('a', 1, 12))
+    with pytest.raises((StoreError, ConfigError, RecordError)): wrong(store)
+
+
+def test_a_memory_url_writes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store('memory://')
+    store.save(in_unit('root', 1, 12))
+    assert store.load('root').id == 'root' and list(tmp_path.iterdir()) == []
+    store.delete('root')

@@ -11,7 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -262,6 +262,11 @@ def _lock(fd: int) -> bool:
             time.sleep(.001)
         except (ImportError, OSError): return False
 
+def _unlock(fd: int) -> None:
+    with suppress(ImportError, OSError):
+        import fcntl
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
 class LocalFiles(_LocalWriting):
     "The files of a store in a local folder. Raises `StoreError` when the path is a file, or when the system refuses."
     @contextmanager
@@ -269,7 +274,9 @@ class LocalFiles(_LocalWriting):
         try: fd = _open_folder(self._path(folder))
         except OSError as e: raise _refused('write', self.place(folder), e) from None
         try: yield _lock(fd)
-        finally: os.close(fd)       # ends the lock
+        finally:
+            _unlock(fd)     # closing is not enough: a child that was forked meanwhile has it open, too
+            os.close(fd)
 
     def state(self, folder: str) -> tuple[int, bool]:
         try: at = os.stat(self._path(folder)).st_mtime_ns
@@ -291,7 +298,9 @@ class _RemoteReading:
     def __init__(self,
         url: str, # e.g. `s3://bucket/bench`
     ):
-        self.root = self.key = url.rstrip('/')
+        scheme, _, rest = url.partition('://')
+        if not rest.strip('/') and scheme != 'memory': raise StoreError(f'{url} names no bucket', hint='write it as s3://bucket/folder')
+        self.root = self.key = f'{scheme}://{rest.rstrip("/")}'
         try:
             from fsspec.core import url_to_fs
             self._storage, self._folder = url_to_fs(self.root)
@@ -321,7 +330,7 @@ class _RemoteReading:
                 if o['type'] == kind and o['name'].strip('/') != path.strip('/')]
 
     def entries(self, folder: str) -> list[FileEntry]:
-        return [FileEntry(o['name'], o['size'] or 0, next((str(o[k]) for k in _VERSIONS if o.get(k)), ''), 0)
+        return [FileEntry(o['name'], o['size'] or 0, version := next((str(o[k]) for k in _VERSIONS if o.get(k)), ''), 0 if version else time.time_ns())      # without a version: read again each time
                 for o in self._scan(folder, 'file') if o['name'].endswith('.json') and not o['name'].startswith('.')]
 
     def names(self, folder: str) -> list[str]: return [e.name for e in self.entries(folder)]
@@ -362,7 +371,7 @@ class RemoteFiles(_RemoteReading):
         return True
 
     def move(self, name: str, to: str) -> str:
-        data = self.read(name) or b''
+        if (data := self.read(name)) is None: raise StoreError(f'{self.place(name)} is gone', hint='somebody else removed or moved it')
         for free in _numbered(to):
             if self.create(free, data): break
         self.remove(name)

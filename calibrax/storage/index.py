@@ -255,7 +255,7 @@ class _Trends(_Asking):
         def question(db: 'sqlite3.Connection') -> list[str]:
             _select_series(db, tags, 'metric is null')
             return [name for name, in db.execute('''select name from files where not shadowed and file in
-                (select m.file from selected join measurements m on m.series = selected.id) order by at desc, name desc''')]
+                (select m.file from selected join measurements m on m.series = selected.id) order by at desc, run_id desc, name desc''')]
         return self._answer(question)
 
     def trend(self,
@@ -268,7 +268,7 @@ class _Trends(_Asking):
             _select_series(db, tags, 'point = ? and metric = ?', point, metric)
             rows = db.execute('''select m.file, f.run_id, f.at, f.code, f.units, m.value, m.lower, m.upper
                 from selected join measurements m on m.series = selected.id join files f using (file)
-                where not f.shadowed order by f.at desc, f.name desc, m.position''').fetchall()
+                where not f.shadowed order by f.at desc, f.run_id desc, f.name desc, m.position''').fetchall()
             unit = {units: msgspec.json.decode(units, type=dict[str, str]).get(metric) for units in {row[4] for row in rows}}
             newest = next((u for row in rows if (u := unit[row[4]]) is not None), None)
             return [(*row[:4], unit[row[4]], *map(_known, row[5:])) for row in rows], newest if newest is not None else _unit(db, metric) if rows else ''
@@ -293,7 +293,7 @@ class RunIndex(_Trends):
         "The readable runs."
         where = '' if branch is None else 'and branch = ?'
         return [IndexedRun(*row) for row in self._rows(f'''select name, run_id, at, code, branch, points from files where error is null and not shadowed
-            {where} order by at desc, name desc limit ?''', *([] if branch is None else [branch]), -1 if limit is None else limit)]
+            {where} order by at desc, run_id desc, name desc limit ?''', *([] if branch is None else [branch]), -1 if limit is None else min(limit, 2**62))]
 
     def errors(self,
         at_most: int | None = None, # how many new files to read, those with the latest names first; all of them when None

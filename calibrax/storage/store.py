@@ -42,7 +42,8 @@ def _check_name(name: object, what: str, *, allowed: str = '') -> str:
     elif not name: why = 'is empty'
     elif name.startswith('.'): why = 'begins with a dot'
     elif bad := next((c[0] for c in _UNFIT.finditer(name) if c[0] not in allowed), ''): why = f'contains {bad!r}'
-    elif len(os.fsencode(name)) > 128: why = 'is longer than 128 bytes'
+    elif any('\ud800' <= c <= '\udfff' for c in name): why = 'is no Unicode text'
+    elif len(name.encode()) > 128: why = 'is longer than 128 bytes'
     if why: raise StoreError(f'{what} {name!r} {why}', hint='use letters, digits, dots, dashes and underscores', details={'name': name})
     return str(name)
 
@@ -120,7 +121,8 @@ class _Known(NamedTuple):
     run_id: str
     name: str       # of the file in `runs/`
 
-_FEW = 50   # files with foreign names that are looked into directly
+_FEW = 50           # files with foreign names that are looked into directly
+_TRUSTED_SEC = 1.   # how long a listing is taken for what is there, however the folder looks: another program may write while we do
 
 class _Listed(_Opened):
     "Knows the runs that are there"
@@ -129,13 +131,17 @@ class _Listed(_Opened):
     ):
         super().__init__(path)
         self._index = RunIndex(self._files, self._run, self._tell)
-        self._foreign: dict[str, _Known] = {}
-        self._listing: tuple[int, dict[str, list[_Known]]] = -1, {}     # replaced as one, so that threads see both or neither
+        self._foreign: dict[str, tuple[int, int | str, _Known]] = {}     # size, version and what is in it
+        self._has_foreign = False
+        self._listing: tuple[int, float, dict[str, list[_Known]]] = -1, 0., {}      # replaced as one, so that threads see all or nothing
 
     def _known(self) -> dict[str, list[_Known]]: # by id
         state, settled = self._files.state('runs')
-        if state != self._listing[0]: self._listing = state if settled else -1, self._list()
-        return self._listing[1]
+        at, listed, known = self._listing
+        if state != at or time.monotonic() - listed > _TRUSTED_SEC or self._has_foreign:    # files of other names may be edited in place
+            known = self._list()
+            self._listing = state if settled else -1, time.monotonic(), known
+        return known
 
     def _list(self) -> dict[str, list[_Known]]:
         out, others = dict[str, list[_Known]](), []
@@ -146,10 +152,18 @@ class _Listed(_Opened):
         return out
 
     def _look_into(self, names: list[str]) -> list[_Known]:
-        new = [n for n in names if n not in self._foreign]
-        if len(new) > _FEW: self._foreign.update((r.name, _Known(r.at, r.run_id, r.name)) for r in self._index.runs())
-        else: self._foreign.update((n, _Known(time_stamp(run.timestamp), run.id, n)) for n in new if (run := self._readable(n)))
-        return [self._foreign.setdefault(n, _Known('', n.removesuffix('.json'), n)) for n in names]
+        self._has_foreign = bool(names)
+        there = {e.name: (e.size, e.version, e.settled) for e in self._files.entries('runs')} if names else {}
+        old = {n: known for n, (size, version, known) in self._foreign.items() if there.get(n, ())[:2] == (size, version)}
+        new = [n for n in names if n in there and n not in old]
+        indexed = {r.name: _Known(r.at, r.run_id, r.name) for r in self._index.runs()} if len(new) > _FEW else {}
+        found = {**old, **{n: indexed.get(n) or self._looked_into(n) for n in new}}
+        self._foreign = {n: (*there[n][:2], known) for n, known in found.items() if there[n][2]}
+        return list(found.values())
+
+    def _looked_into(self, name: str) -> _Known:
+        run = self._readable(name)
+        return _Known(time_stamp(run.timestamp), run.id, name) if run else _Known('', name.removesuffix('.json'), name)
 
     def _readable(self, name: str) -> Run | None:
         try: return self._run(name)
@@ -205,6 +219,7 @@ class _Saving(_Lookup):
 
         Saving an equal run again does nothing. Raises `StoreError` when another run has its id, when the id cannot be part of
         a file name, and when the file cannot be written (no permission, no room); then nothing has changed."""
+        if not isinstance(run, Run): raise RecordError(f'save: expected a Run, found {type(run).__name__}', hint='Run.from_dict(data) makes one')
         _check_name(run.id, 'run id')
         if run.id == 'latest': raise StoreError("run id 'latest' is taken: it means the newest run", hint='give the run another id, or none')
         new, data = _Known(time_stamp(run.timestamp), run.id, _run_file(run)), _encoded(run)
@@ -219,8 +234,8 @@ class _Saving(_Lookup):
         return self._files.place(f'runs/{new.name}')
 
     def _changed(self, known: dict[str, list[_Known]], alone: bool) -> None:
-        "What is known is up to date: nobody else could change the folder meanwhile"
-        self._listing = self._files.mark('runs') if alone else -1, known
+        "What is known is up to date: no other store could change the folder meanwhile"
+        self._listing = self._files.mark('runs') if alone else -1, self._listing[1], known
 
     def _is_saved(self, run: Run, name: str) -> bool:
         "Whether the file holds the run; raises when it holds another one of that id"
@@ -242,14 +257,23 @@ class _Loading(_Saving):
         if run_id == 'latest': return self.latest()
         for _ in range(3):
             files = self._find(run_id)
-            runs = [run for k in files if (run := self._run(k.name)) is not None and run.id == k.run_id]
+            runs, fault = self._sound(files)
             if len(set(runs)) == 1: return runs[0]
             if runs:
                 raise StoreError(f'run {runs[0].id} lies in {len(runs)} files and differs between them: {", ".join(k.name for k in files)}',
                                  hint='keep the right one; calibrax fsck lists them', details={'files': [k.name for k in files]})
-            for k in files: self._foreign.pop(k.name, None)     # removed or rewritten meanwhile
-            self._listing = -1, {}
+            if fault: raise fault
+            self._listing = -1, 0., {}      # removed or rewritten meanwhile
         raise self._missing(run_id, tuple(self._known()))
+
+    def _sound(self, files: list[_Known]) -> tuple[list[Run], CorruptRunError | None]:
+        "What can be read of some files, and what is wrong with the others: a sound copy serves in place of a damaged one"
+        runs, fault = list[Run](), None
+        for k in files:
+            try: run = self._run(k.name)
+            except CorruptRunError as e: fault = fault or e
+            else: runs += [run] if run is not None and run.id == k.run_id else []
+        return runs, fault
 
     def latest(self,
         branch: str | None = None, # only runs of this branch
@@ -291,8 +315,8 @@ class _Ingesting(_Loading):
         and whatever `save` raises."""
         if format not in _FORMATS: raise ConfigError(f'format: unknown format {format!r}', hint=f'known are {", ".join(_FORMATS)}')
         try: data = Path(path).read_bytes()
-        except OSError as e:
-            raise StoreError(f'cannot read {path}: {(e.strerror or str(e)).lower()}', hint='look at the path', details={'path': str(path)}) from None
+        except (OSError, ValueError) as e:
+            raise StoreError(f'cannot read {path}: {(getattr(e, "strerror", "") or str(e)).lower()}', hint='look at the path', details={'path': str(path)}) from None
         run = _decoded(Run, data, path)
         self.save(run)
         return run
@@ -403,10 +427,12 @@ class _Searching(_Annotating):
         return RunSummaries(RunSummary(id=r.run_id, timestamp=datetime.fromisoformat(r.at), commit=r.commit, branch=r.branch, points=r.points,
                                        tags=self._tags_of(r.run_id) if r.run_id in tagged else {}) for r in self._index.runs(branch, limit))
 
-    def query(self,
+    def query(self, /,
         **tags: str, # what one point of the run must have
     ) -> list[Run]: # newest first
         "The runs with a point that has all the tags; without tags, all runs that have points."
+        for key, value in tags.items():
+            if not isinstance(value, str): raise ConfigError(f'tag {key}: expected text, found {value!r}', hint=f'tags are text: {key}={str(value)!r}')
         return list(self._runs(self._index.with_tags(tags)))
 
     def metric_names(self) -> list[str]: # sorted
@@ -437,9 +463,11 @@ class _Searching(_Annotating):
 # %% ../../nbs/storage/store.ipynb #102b3cff
 class Trouble(StrEnum):
     "What may be wrong with a file of a store."
-    DAMAGED = 'damaged'         # it cannot be read
+    DAMAGED = 'damaged'         # what it holds makes no sense
     DUPLICATE = 'duplicate'     # its run lies in another file too
     LEFTOVER = 'leftover'       # a temporary file of an interrupted writer
+    UNREADABLE = 'unreadable'   # the system did not let us read it this time; it may be sound
+    NEWER = 'newer'             # a newer calibrax wrote it
 
 @record
 class Finding(Record):
@@ -465,8 +493,8 @@ class _Watching(_Searching):
         "The files of runs that cannot be read, as far as the index knows; `fsck` looks at every file itself."
         return Findings(self._damage(f'runs/{name}', problem) for name, problem in self._index.errors(at_most))
 
-    def _damage(self, file: str, problem: str) -> Finding:
-        return Finding(file=file, trouble=Trouble.DAMAGED, problem=problem.removeprefix(f'{self._files.place(file)}: '))
+    def _damage(self, file: str, problem: str, trouble: Trouble = Trouble.DAMAGED) -> Finding:
+        return Finding(file=file, trouble=trouble, problem=problem.removeprefix(f'{self._files.place(file)}: '))
 
 # %% ../../nbs/storage/store.ipynb #0e52adfb
 @record
@@ -621,7 +649,6 @@ class _Pruning(_Configured):
             for k in gone:
                 self._files.remove(f'runs/{k.name}')
                 known.pop(k.run_id, None)
-                self._foreign.pop(k.name, None)
             self._changed(known, alone)
         tagged = set(self._files.folders('annotations'))
         for folder in {f'annotations/{k.run_id}' for k in gone if k.run_id in tagged}:
@@ -662,7 +689,7 @@ class _Checking(_Pruning):
             for name in sorted(self._files.names(folder)): yield f'{folder}/{name}', partial(self._read, kind, f'{folder}/{name}')
 
     def _checked_baseline(self, file: str) -> Run | None:
-        if _baseline_name(file) is None: raise StoreError(f'{self._files.place(f"baselines/{file}")}: no baseline can have this name', hint='rename it')
+        if _baseline_name(file) is None: raise CorruptRunError(f'{self._files.place(f"baselines/{file}")}: no baseline can have this name', hint='rename it')
         return self._read(Run, f'baselines/{file}')
 
     def _strays(self) -> Iterator[tuple[str, Finding]]: # the name as the system has it, what is wrong
@@ -697,7 +724,9 @@ class Store(_Checking):
         for file, read in self._readers():
             count += 1
             try: content = read()
-            except (StoreError, ConfigError) as e: found.append((file, self._damage(file, e.message)))
+            except (CorruptRunError, ConfigError) as e:
+                found.append((file, self._damage(file, e.message, Trouble.NEWER if 'schema_version' in e.details else Trouble.DAMAGED)))
+            except StoreError as e: found.append((file, self._damage(file, e.message, Trouble.UNREADABLE)))
             else:
                 if not isinstance(content, Run) or not file.startswith('runs/'): continue
                 first, its_hash = seen.setdefault(content.id, (file, hash(content)))
