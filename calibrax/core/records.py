@@ -56,7 +56,8 @@ def _python(value: Any) -> Any:
 
 def _leaf(kind: type) -> _Reader:
     def read(value: Any, stored: bool) -> Any:
-        if type(value) is kind and kind is not float and kind is not str: return value
+        given: Any = value
+        if type(value) is kind and given == given and (kind is not str or given.isascii()): return given     # nearly every value
         found: Any = number_from_json(value) if stored and kind is float else value
         if type(found) is not kind:
             try: found = msgspec.convert(_python(found), kind, strict=True)
@@ -69,6 +70,7 @@ def _leaf(kind: type) -> _Reader:
 
 # %% ../../nbs/core/records.ipynb #8fa8cef9
 def _time(value: Any, stored: bool) -> datetime:
+    if type(value) is datetime and value.tzinfo is UTC: return value
     value = _python(value)
     try:
         if isinstance(value, datetime): return value.replace(tzinfo=UTC) if stored and value.tzinfo is None else aware(value)

@@ -271,7 +271,8 @@ class _Trends(_Asking):
                 where not f.shadowed order by f.at desc, f.run_id desc, f.name desc, m.position''').fetchall()
             unit = {units: msgspec.json.decode(units, type=dict[str, str]).get(metric) for units in {row[4] for row in rows}}
             newest = next((u for row in rows if (u := unit[row[4]]) is not None), None)
-            return [(*row[:4], unit[row[4]], *map(_known, row[5:])) for row in rows], newest if newest is not None else _unit(db, metric) if rows else ''
+            return [(file, run, at, code, unit[units], _known(value), _known(lower), _known(upper))
+                    for file, run, at, code, units, value, lower, upper in rows], newest if newest is not None else _unit(db, metric) if rows else ''
         return self._answer(question)
 
 def _unit(db: 'sqlite3.Connection', metric: str) -> str:
