@@ -73,7 +73,7 @@ def test_an_error_in_teardown_alone_is_told():
 
 
 @pytest.mark.parametrize('wrong, told', [(None, 'gave NoneType, not a mapping'), ({'loss': 'low'}, "loss: .*found 'low'"), ({'loss': np.zeros(3)}, 'loss'),
-                                         ({1: 2.}, 'the name 1 is no text'), ([('loss', 1)], 'gave list')])
+                                         ({1: 2.}, 'the name 1 is no text'), ({'phase_time': 9.}, 'phase_time is measured'), ([('loss', 1)], 'gave list')])
 @pytest.mark.parametrize('method', ['run_training', 'run_evaluation', 'get_performance_targets'])
 def test_results_that_are_no_numbers(method, wrong, told):
     recorder = Recorder()
@@ -113,7 +113,8 @@ def test_unknown_name():
     assert isinstance(e.value, KeyError)
 
 
-@pytest.mark.parametrize('options', [{'tags': {'a': 1}}, {'metric_defs': {'loss': 'lower'}}, {'metric_defs': [LOSS]}, {'metadata': {'x': object()}}, {'scenario': 3}])
+@pytest.mark.parametrize('options', [{'tags': {'a': 1}}, {'metric_defs': {'loss': 'lower'}}, {'metric_defs': [LOSS]}, {'metadata': {'x': object()}}, {'scenario': 3},
+                                     {'tags': {'phase': 'x'}}, {'metadata': {'targets': 5}}])
 def test_bad_arguments_are_refused_before_anything_runs(options):
     recorder = Recorder()
     with pytest.raises(ValueError): run_benchmark(recorder, **options)

@@ -679,6 +679,7 @@ def test_a_sound_copy_serves_for_a_damaged_run(tmp_path):
     assert store.load('a') == run
 
 
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore:os.fork:RuntimeWarning')
 def test_a_child_forked_during_a_save_does_not_keep_the_lock(tmp_path):
     files = LocalFiles(tmp_path/'d')
     with files.exclusive('runs') as alone:

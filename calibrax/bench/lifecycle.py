@@ -8,7 +8,7 @@ __all__ = ['run_benchmark', 'TargetVerdict', 'TargetResult', 'TargetResults', 'c
 # %% ../../nbs/bench/lifecycle.ipynb #ae82d315
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from math import isclose
@@ -82,6 +82,7 @@ def _metrics(found: Any, name: str, method: str) -> dict[str, Metric]:
         try: metrics[key] = value if isinstance(value, Metric) else Metric(value=value)
         except ValueError as e: raise ModelError(f'{method} of {name!r}: {key}: {getattr(e, "message", e)}', hint=hint) from None
         if not isinstance(key, str): raise ModelError(f'{method} of {name!r}: the name {key!r} is no text', hint=hint)
+        if key == 'phase_time': raise ModelError(f'{method} of {name!r}: phase_time is measured by run_benchmark', hint='give the metric another name')
     return metrics
 
 # %% ../../nbs/bench/lifecycle.ipynb #290a580a
@@ -96,6 +97,11 @@ def _definitions(benchmark: Any, given: Mapping[str, MetricDef] | None) -> dict[
             raise ConfigError(f'{where}: expected MetricDefs by name', hint='give a mapping such as {"loss": MetricDef(name="loss", unit="", direction="lower")}')
         found |= source
     return found
+
+def _free(given: Iterable[str], taken: tuple[str, ...], what: str) -> None:
+    "Refuse names that `run_benchmark` fills in itself, so that neither side overwrites the other"
+    if both := sorted(set(given) & set(taken)):
+        raise ConfigError(f'{what}: {", ".join(both)} is filled in by run_benchmark', hint='choose another name')
 
 def run_benchmark(
     benchmark: str | BenchmarkProtocol | Callable[[], BenchmarkProtocol], # a registered name, an object, or a class that makes one
@@ -115,6 +121,8 @@ def run_benchmark(
     defs = {'phase_time': _PHASE_TIME, **_definitions(chosen, metric_defs)}
     frame = Point(name=called, scenario=scenario, tags=tags or {})      # refused here rather than after an hour of training
     kept = frozen_metadata(metadata or {}, 'metadata')
+    _free(frame.tags, ('phase',), 'tags')
+    _free(kept, ('benchmark', 'targets', 'dirty'), 'metadata')
     seconds: dict[str, float] = {}
     found: dict[str, dict[str, Metric]] = {'setup': {}, 'training': {}, 'evaluation': {}, 'teardown': {}}
     with _torn_down(chosen, called, seconds):
