@@ -9,14 +9,13 @@ __all__ = ['load_function', 'run_profile']
 import importlib
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, raised_at
 from ..core.models import Run
 
 # %% ../../nbs/cli/profile.ipynb #e4c0b019
@@ -37,18 +36,12 @@ def load_function(
     return call
 
 # %% ../../nbs/cli/profile.ipynb #84b52641
-def _line(error: BaseException) -> str:
-    "Where in the user's own code an error arose"
-    if isinstance(error, SyntaxError): return f'{Path(error.filename or "?").name}, line {error.lineno}'
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f'{Path(last.filename).name}, line {last.lineno}'
-
 def _import_fault(module: str, error: BaseException) -> ConfigError:
     if module.endswith('.py'): return ConfigError(f'{module!r} is a file, and a module is needed', hint=f'leave out the ending: --module {module[:-3]}')
     if isinstance(error, ModuleNotFoundError) and error.name and (module == error.name or module.startswith(error.name + '.')):
         return ConfigError(f'no module named {module!r}', hint=f'looked in {Path.cwd().name}/ and the installed packages; run the command where the file is')
     reason = error.msg if isinstance(error, SyntaxError) else str(error)
-    return ConfigError(f'importing {module} failed: {type(error).__name__}: {reason} ({_line(error)})', hint='import it in Python first')
+    return ConfigError(f'importing {module} failed: {type(error).__name__}: {reason} ({raised_at(error)})', hint='import it in Python first')
 
 def _name_fault(found: Any, module: str, function: str) -> ConfigError:
     from difflib import get_close_matches

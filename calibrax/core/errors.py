@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CalibraxError', 'ConfigError', 'RecordError', 'RegistryError', 'ProfilingError', 'StatisticsError', 'MetricError',
            'StoreError', 'RunNotFoundError', 'NoBaselineError', 'CorruptRunError', 'DatasetError', 'ManifestError',
-           'DownloadError', 'ModelError', 'AdapterError', 'ExportError', 'AuthError']
+           'DownloadError', 'ModelError', 'AdapterError', 'ExportError', 'AuthError', 'raised_at']
 
 # %% ../../nbs/core/errors.ipynb #e34564bc
 from collections.abc import Mapping
@@ -85,3 +85,14 @@ class ExportError(CalibraxError, RuntimeError):
 
 class AuthError(ExportError, PermissionError):
     "An export needs credentials that are not there."
+
+# %% ../../nbs/core/errors.ipynb #68a57241
+def raised_at(
+    error: BaseException, # an exception that was caught, or a syntax error
+) -> str: # e.g. `bench.py, line 12`; empty where no file is known
+    "The file and line that an exception came from."
+    import traceback
+    from pathlib import Path
+    if isinstance(error, SyntaxError): return f'{Path(error.filename or "?").name}, line {error.lineno}'
+    frames = traceback.extract_tb(error.__traceback__)
+    return f'{Path(frames[-1].filename).name}, line {frames[-1].lineno}' if frames and Path(frames[-1].filename).exists() else ''

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -27,7 +26,7 @@ from typing import Any
 
 from fastcore.meta import delegates
 
-from ..core.errors import CalibraxError, ConfigError, ProfilingError
+from ..core.errors import CalibraxError, ConfigError, ProfilingError, raised_at
 from ..core.log import get_logger
 from ..core.measurements import CallTiming, TimingSample, percentile
 
@@ -160,19 +159,14 @@ def _checked(call: Any) -> Callable[[], Any]:
     if callable(call): return call  # type: ignore[no-any-return]
     raise ConfigError(f'a function is needed, found {type(call).__name__}', hint='pass the function itself: time_calls(lambda: f(x)), not time_calls(f(x))')
 
-def _line(error: BaseException) -> str:
-    "Where the error arose, e.g. ` (bench.py, line 12)`; nothing where there is no file"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f' ({Path(frames[-1].filename).name}, line {frames[-1].lineno})' if frames and os.path.exists(frames[-1].filename) else ''
-
 @contextmanager
 def _reported(place: str | Callable[[], str]) -> Iterator[None]:
     "Say where in the measurement the measured code failed"
     try: yield
     except (Exception, SystemExit) as e:       # sys.exit() in measured code must not decide how this program ends
         place = place if isinstance(place, str) else place()
-        reason = (e.message if isinstance(e, CalibraxError) else str(e)).strip().split('\n')[0]
-        raise ProfilingError(f'{place} raised {type(e).__name__}{f": {reason}" if reason else ""}{_line(e)}',
+        reason, where = (e.message if isinstance(e, CalibraxError) else str(e)).strip().split('\n')[0], raised_at(e)
+        raise ProfilingError(f'{place} raised {type(e).__name__}{f": {reason}" if reason else ""}{where and f" ({where})"}',
                              hint='call the function once by itself and look at its traceback', details={'place': place, 'error': repr(e)}) from e
 
 # %% ../../nbs/profiling/timing.ipynb #5499b655
