@@ -90,9 +90,14 @@ class AuthError(ExportError, PermissionError):
 def raised_at(
     error: BaseException, # an exception that was caught, or a syntax error
 ) -> str: # e.g. `bench.py, line 12`; empty where no file is known
-    "The file and line that an exception came from."
+    "The file and line that an exception came from; the last one that is no installed library's, where there is one."
+    import importlib.util
+    import sysconfig
     import traceback
     from pathlib import Path
     if isinstance(error, SyntaxError): return f'{Path(error.filename or "?").name}, line {error.lineno}'
-    frames = traceback.extract_tb(error.__traceback__)
-    return f'{Path(frames[-1].filename).name}, line {frames[-1].lineno}' if frames and Path(frames[-1].filename).exists() else ''
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).exists()]
+    ours = importlib.util.find_spec('calibrax')
+    libraries = [sysconfig.get_path('stdlib'), sysconfig.get_path('purelib'), *(ours and ours.submodule_search_locations or ())]
+    own = [f for f in frames if not any(Path(f.filename).is_relative_to(library) for library in libraries)]
+    return next((f'{Path(f.filename).name}, line {f.lineno}' for f in reversed(own or frames)), '')

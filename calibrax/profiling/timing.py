@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -172,12 +172,22 @@ def _reported(place: str | Callable[[], str]) -> Iterator[None]:
 # %% ../../nbs/profiling/timing.ipynb #5499b655
 _Sync = Callable[[Any], Any]
 
-def _warm_up(call: Callable[[], Any], sync: _Sync, warmup: int, loops: int | None, compiling: _Compiling) -> tuple[_Sync, int, list[str]]:
+def _prepared(call: Callable[..., Any], setup: Callable[[], Any] | None) -> Callable[[], Callable[[], Any]]:
+    "What gives a call ready to be timed: with what `setup` makes for it, where there is one"
+    if setup is None: return lambda: call
+    def prepare() -> Callable[[], Any]:
+        made = setup()
+        _wait(made)
+        return functools.partial(call, made)
+    return prepare
+
+def _warm_up(prepare: Callable[[], Callable[[], Any]], sync: _Sync, warmup: int, loops: int | None, compiling: _Compiling) -> tuple[_Sync, int, list[str]]:
     "Make the warm-up calls; how to wait, how many calls a sample needs, and what is doubtful so far"
     result, elapsed, programs, doubts = None, 0.0, 0, []
     for i in range(1, warmup + 1):
         programs = compiling.programs
         with _reported(f'warm-up call {i} of {warmup}'):
+            call = prepare()
             start = time.perf_counter()
             sync(result := call())
             elapsed = time.perf_counter() - start
@@ -187,40 +197,46 @@ def _warm_up(call: Callable[[], Any], sync: _Sync, warmup: int, loops: int | Non
     if warmup == 0 or loops is not None: return sync, loops or 1, doubts
     shortest = _CLOCK_STEPS*_clock_step()
     if elapsed >= 30*shortest and compiling.programs == programs: return sync, 1, doubts
-    with _reported('a call made to find the number of calls in a sample'): return sync, _find_loops(call, sync, shortest), doubts
+    with _reported('a call made to find the number of calls in a sample'): return sync, _find_loops(prepare(), sync, shortest), doubts
 
 # %% ../../nbs/profiling/timing.ipynb #6e943de8
 def time_calls(
-    call: Callable[[], Any], # the function to time, without arguments
+    call: Callable[..., Any], # the function to time, without arguments, or with one when there is a `setup`
     *,
     warmup: int = 3, # calls before measuring; they also compile
     iterations: int = 10, # samples to take
     percentiles: Sequence[int] = (50, 90, 99), # percentiles to report, from 0 to 100
     sync: _Sync | None = None, # waits for a result; None waits for every JAX array in it
     loops: int | None = None, # calls in one sample; None takes one, or as many as the clock needs for a very short call
+    setup: Callable[[], Any] | None = None, # makes what each call is passed, outside the clock; a sample is one call then
+    around: AbstractContextManager[Any] | None = None, # entered after the warm-up and left after the last sample, e.g. a monitor
 ) -> CallTiming: # seconds per call: all samples, median, percentiles, compile time
     """Time repeated calls, each until its result is there.
 
-    Compiling during the warm-up is reported apart, in `compile_sec`, and is None when nothing was compiled or a program came
-    from the compilation cache on disk. Compiling while measuring is counted in `recompilations` and warned of. With
-    `warmup=0` a sample is a single call unless `loops` says otherwise. Raises `ConfigError` for wrong arguments and
-    `ProfilingError` when the call raises."""
+    A call that consumes its argument gets a new one from `setup` each time. Compiling during the warm-up is reported apart, in
+    `compile_sec`, and is None when nothing was compiled or a program came from the compilation cache on disk. Compiling while
+    measuring is counted in `recompilations` and warned of. With `warmup=0` a sample is a single call unless `loops` says
+    otherwise. Raises `ConfigError` for wrong arguments and `ProfilingError` when the call raises."""
     call, warmup, iterations, wanted = _checked(call), _whole('warmup', warmup, 0), _whole('iterations', iterations, 1), _percents(percentiles)
-    if loops is not None: _whole('loops', loops, 1)
-    sync, samples = sync or _wait, list[float]()
+    if setup is not None: loops = 1 if loops is None else loops
+    if loops is not None and _whole('loops', loops, 1) > 1 and setup is not None:
+        raise ConfigError(f'loops is {loops}, and each call needs what setup makes for it', hint='leave loops out: a sample is one call')
+    sync, samples, prepare = sync or _wait, list[float](), _prepared(call, setup)
     with _watch_compiling() as compiling:
         with _no_collection() as collect:       # before the warm-up: a collection leaves cold caches behind
-            sync, loops, doubts = _warm_up(call, sync, warmup, loops, compiling)
+            sync, loops, doubts = _warm_up(prepare, sync, warmup, loops, compiling)
             compile_sec, compiled = compiling.seconds(), compiling.programs
-            with _reported(lambda: f'sample {len(samples) + 1} of {iterations}'):
+            with around or nullcontext(), _reported(lambda: f'sample {len(samples) + 1} of {iterations}'):
                 for _ in range(iterations):
-                    samples.append(_timed(call, sync, loops)/loops)
+                    samples.append(_timed(prepare(), sync, loops)/loops)
                     collect()
     if compiling.from_disk: _log.info('%s program(s) came from the compilation cache on disk, so their compile time is unknown', compiling.from_disk)
     recompilations = compiling.programs - compiled
     if recompilations:
         advice = 'keep shapes, dtypes and static arguments the same' if warmup else 'warm up first'
         doubts.append(f'{recompilations} program(s) compiled while measuring, inside the samples: {advice}')
+    if setup is not None and percentile(samples, 50) < _CLOCK_STEPS*_clock_step():
+        doubts.append('the calls are short for the clock, and with setup a sample is one call: the times are coarse')
     for doubt in doubts: _log.warning('%s', doubt)
     return CallTiming(samples_sec=tuple(samples), median_sec=percentile(samples, 50), percentiles_sec={q: percentile(samples, q) for q in wanted},
                       warmup=warmup, inner_loops=loops, compile_sec=compile_sec, recompilations=recompilations, warnings=tuple(doubts) or None)
