@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from calibrax.core.models import MetricPriority as MetricPriority, Point as Point, Run as Run
     from calibrax.core.registry import register_benchmark as register_benchmark
     from calibrax.core.result import BenchmarkResult as BenchmarkResult
+    from calibrax.profiling.flops import count_flops as count_flops
+    from calibrax.profiling.profiles import Profile as Profile, profile as profile
+    from calibrax.profiling.resources import ResourceMonitor as ResourceMonitor
     from calibrax.profiling.runs import timing_run as timing_run
     from calibrax.profiling.timing import TimingCollector as TimingCollector, time_calls as time_calls
     from calibrax.storage.store import Store as Store
@@ -33,6 +36,9 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'core.models': ('Metric', 'MetricDef', 'MetricDirection', 'MetricPriority', 'Point', 'Run'),
     'core.registry': ('register_benchmark',),
     'core.result': ('BenchmarkResult',),
+    'profiling.flops': ('count_flops',),
+    'profiling.profiles': ('Profile', 'profile'),
+    'profiling.resources': ('ResourceMonitor',),
     'profiling.runs': ('timing_run',),
     'profiling.timing': ('TimingCollector', 'time_calls'),
     'storage.store': ('Store',),

@@ -349,6 +349,43 @@ def test_a_profiled_run_can_fail_a_check(folder):
     assert len(run.points[0].metrics['latency_p50'].samples) == 5
 
 
+JAX_BODY = 'import jax.numpy as jnp; return jnp.ones((32, 32)) @ jnp.ones((32, 32))'
+
+def test_a_profile_of_everything_is_saved_with_its_reasons(folder):
+    out = profile(folder, JAX_BODY, '--flops', '--memory', '--energy')
+    assert out.exit_code == 0, out.output
+    for says in ('operations', '65.54 kFLOP', 'device memory', 'process memory', '– no gpu: '): assert says in out.stdout
+    run = Store('d').latest()
+    assert run.points[0].metrics['total_flops'].value == 2*32**3 and run.metric_defs['device_memory'].unit == 'MB'
+    assert run.metadata['unavailable']['gpu']
+
+
+def test_a_profile_with_a_roofline(folder, monkeypatch):
+    from calibrax.profiling import HardwareSpec
+    monkeypatch.setattr('calibrax.profiling.roofline.resolve_hardware_spec', lambda **kwargs: HardwareSpec(name='chip', peak_flops=1e12, memory_bandwidth=1e11))
+    out = profile(folder, JAX_BODY, '--roofline')
+    assert out.exit_code == 0 and 'limited by' in out.stdout and 'roofline_efficiency' in Store('d').latest().points[0].metrics
+
+
+def test_no_gpu_is_an_error_where_one_was_asked_for(folder, monkeypatch):
+    monkeypatch.setattr('calibrax.profiling.gpu.detect_gpus', lambda: [])
+    out = profile(folder, 'pass', '--gpu')
+    assert out.exit_code == 2 and 'no GPU can be read' in out.stderr and 'hint' in out.stderr.lower() and not (folder/'d').exists()
+
+
+def test_profile_gpu_without_pynvml(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pynvml', None)
+    (folder/'bench.py').write_text('def work(): pass\n')
+    out = call('profile-gpu', '--module', 'bench', '--function', 'work')
+    assert out.exit_code == 2 and 'pynvml' in out.stderr and 'Traceback' not in out.output
+    assert call('profile-gpu', '--help').exit_code == 0
+
+
+def test_fresh_processes_measure_time_alone(folder):
+    out = profile(folder, 'pass', '--flops', '--processes', '2')
+    assert out.exit_code == 2 and '--processes' in out.stderr
+
+
 def test_an_interrupted_profile_is_130_and_saves_nothing(folder):
     (folder/'bench.py').write_text('import time\ndef work():\n    print("started", flush=True)\n    time.sleep(30)\n')
     child = subprocess.Popen([sys.executable, '-m', 'calibrax', 'profile', '--module', 'bench', '--function', 'work', '--data', 'd'],

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 'compare', 'accept', 'summary', 'runs', 'trend',
-           'annotate', 'prune', 'fsck', 'profile', 'demo']
+           'annotate', 'prune', 'fsck', 'profile', 'profile_gpu', 'demo']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
 import contextlib
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from .. import __version__
-from ..core.errors import CalibraxError, ConfigError, StoreError
+from ..core.errors import CalibraxError, ConfigError, ProfilingError, StoreError
 from ..core.files import write_whole
 from ..core.log import configure_logging
 
@@ -475,37 +475,89 @@ def fsck(
     _answer(report.to_dict(), as_json, repr(report))
     click.get_current_context().exit(0 if report.healthy else 2)
 
+# %% ../../nbs/cli/main.ipynb #ff66dd83
+_PARTS = {'flops': 'Floating-point operations and bytes of a call.', 'memory': 'Memory of the process, the compiled program and the GPUs.',
+          'energy': 'Joules of the processor (RAPL) and the GPUs (NVML).', 'roofline': 'How far it is from what the device can do.'}
+
+def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
+    "The options that both spellings of `profile` have"
+    options = (click.option('--module', required=True, help='Module to import; the current folder is searched first.'),
+               click.option('--function', required=True, help='Function without arguments to measure.'),
+               click.option('--warmup', default=3, show_default=True, help='Calls before measuring.'),
+               click.option('--iterations', default=20, show_default=True, help='Measured calls.'),
+               *(click.option(f'--{part}', is_flag=True, help=says) for part, says in _PARTS.items()),
+               click.option('--tag', 'tags', multiple=True, metavar='KEY=VALUE', help='A tag of the point; repeatable.'),
+               click.option('--data', metavar='STORE', help='Save the run in this store.'))
+    for option in reversed(options): command = option(command)
+    return command
+
+def _profile(module: str, function: str, data: str | None, as_json: bool, tags: tuple[str, ...], **options: Any) -> None:
+    from calibrax.cli.profile import run_profile
+    run, text = run_profile(module, function, tags=_pairs(tags, '--tag'), **options)
+    if data: text += f'\nSaved run {run.id} to {_store(data).save(run)}'
+    _answer(run.to_dict(), as_json, text)
+
 # %% ../../nbs/cli/main.ipynb #d2a0fef2
 @main.command()
-@click.option('--module', required=True, help='Module to import; the current folder is searched first.')
-@click.option('--function', required=True, help='Function without arguments to measure.')
-@click.option('--warmup', default=3, show_default=True, help='Calls before measuring.')
-@click.option('--iterations', default=20, show_default=True, help='Measured calls.')
+@_measuring
+@click.option('--gpu', is_flag=True, help='The same as --memory --energy, and an error where no GPU can be read.')
 @click.option('--processes', default=0, show_default=True, help='Measure in so many fresh processes instead of this one.')
-@click.option('--tag', 'tags', multiple=True, metavar='KEY=VALUE', help='A tag of the point; repeatable.')
-@click.option('--data', metavar='STORE', help='Save the run in this store.')
 @_json
 def profile(
     module: str, # where the function is
     function: str, # the function
     warmup: int, # calls before measuring
     iterations: int, # measured calls
+    gpu: bool, # GPUs must be read
     processes: int, # fresh processes
     tags: tuple[str, ...], # `k=v` pairs
     data: str | None, # where to save
     as_json: bool, # answer in JSON
+    **parts: bool, # what else to measure
 ) -> None:
     """Measure a function and save the run, so that `check` can judge it.
 
     \b
     Example:
-      calibrax profile --module bench --function step --tag device=cpu --data benchmark-data
+      calibrax profile --module bench --function step --flops --memory --data benchmark-data
     """
-    from calibrax.cli.profile import run_profile
-    run, text = run_profile(module, function, warmup=warmup, iterations=iterations, processes=processes, tags=_pairs(tags, '--tag'))
-    if data: text += f'\nSaved run {run.id} to {_store(data).save(run)}'
-    _answer(run.to_dict(), as_json, text)
+    if gpu: _needs_gpu()
+    include = [part for part in _PARTS if parts[part] or (gpu and part in ('memory', 'energy'))]
+    _profile(module, function, data, as_json, tags, warmup=warmup, iterations=iterations, processes=processes, include=include)
 
+# %% ../../nbs/cli/main.ipynb #639d168f
+@main.command('profile-gpu')
+@_measuring
+@click.option('--gpu-index', default=0, show_default=True, help="NVML's number of the GPU.")
+@_json
+def profile_gpu(
+    module: str, # where the function is
+    function: str, # the function
+    warmup: int, # calls before measuring
+    iterations: int, # measured calls
+    gpu_index: int, # which GPU
+    tags: tuple[str, ...], # `k=v` pairs
+    data: str | None, # where to save
+    as_json: bool, # answer in JSON
+    **parts: bool, # what else to measure
+) -> None:
+    """Older spelling of `profile --gpu`, for one GPU by its number.
+
+    \b
+    Example:
+      calibrax profile-gpu --module bench --function step --gpu-index 0
+    """
+    include = [part for part in _PARTS if parts[part] or part in ('memory', 'energy')]
+    _profile(module, function, data, as_json, tags, warmup=warmup, iterations=iterations, include=include, gpu_index=gpu_index)
+
+def _needs_gpu() -> None:
+    from calibrax.profiling.gpu import detect_gpus
+    readers = detect_gpus()
+    if any(reader.memory() is not None or reader.power() is not None for reader in readers): return
+    reasons = [why for reader in readers for why in getattr(reader, 'unavailable', {}).values()]
+    raise ProfilingError(f'no GPU can be read: {reasons[0] if reasons else "none was found"}', hint='leave out --gpu, or install calibrax[gpu] where the GPU is')
+
+# %% ../../nbs/cli/main.ipynb #529be960
 @main.command()
 @click.option('--data', default='calibrax-demo', show_default=True, metavar='STORE', help='Where the demo keeps its runs.')
 @_json

@@ -9,14 +9,17 @@ __all__ = ['load_function', 'run_profile']
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import redirect_stdout
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, raised_at
 from ..core.models import Run
+
+if TYPE_CHECKING:
+    from calibrax.profiling.profiles import Profile
 
 # %% ../../nbs/cli/profile.ipynb #e4c0b019
 def load_function(
@@ -65,15 +68,27 @@ def run_profile(
     iterations: int = 20, # measured calls
     processes: int = 0, # fresh processes; 0 measures in this one
     tags: Mapping[str, str] | None = None, # the point's tags
+    include: Collection[str] = (), # what else to measure: `flops`, `memory`, `energy`, `roofline`
+    gpu_index: int | None = None, # NVML's number of a GPU to read memory and energy from; None looks for GPUs
 ) -> tuple[Run, str]: # the run, not saved yet, and what to show
     "Measure a function without arguments; raises `ConfigError` for what cannot be measured, `ProfilingError` when it raises."
     from calibrax.profiling.runs import timing_run
     from calibrax.profiling.timing import time_calls, time_in_processes
     if processes < 0: raise ConfigError(f'processes is {processes}', hint='0 measures in this process, 5 in five fresh ones')
-    if processes:
-        timing = time_in_processes(f'{module}:{function}', processes=processes, warmup=warmup, iterations=iterations)
+    if processes and include: raise ConfigError('fresh processes measure time alone', hint=f'leave out --processes, or --{next(iter(include))}')
+    tags = {'module': module, **(tags or {})}
+    if processes: timing = time_in_processes(f'{module}:{function}', processes=processes, warmup=warmup, iterations=iterations)
     else:
         with redirect_stdout(sys.stderr):      # what the function prints must not mix with our answer
-            timing = time_calls(load_function(module, function), warmup=warmup, iterations=iterations)
-    run = timing_run(timing, function, scenario='profile', tags={'module': module, **(tags or {})})
-    return run, f'Profile of {module}.{function}\n{timing!r}'
+            call = load_function(module, function)
+            if include:
+                profile = _whole_profile(call, include, gpu_index, warmup=warmup, iterations=iterations)
+                return profile.to_run(name=function, tags=tags), f'Profile of {module}.{function}\n{profile!r}'
+            timing = time_calls(call, warmup=warmup, iterations=iterations)
+    return timing_run(timing, function, scenario='profile', tags=tags), f'Profile of {module}.{function}\n{timing!r}'
+
+def _whole_profile(call: Callable[[], Any], include: Collection[str], gpu_index: int | None, **options: Any) -> 'Profile':
+    from calibrax.profiling.profiles import profile
+    if gpu_index is None: return profile(call, include=include, **options)
+    from calibrax.profiling.nvml import NvmlDevice
+    with NvmlDevice(gpu_index) as gpu: return profile(call, include=include, gpu=gpu, **options)
