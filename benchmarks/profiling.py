@@ -2,8 +2,9 @@
 
     python benchmarks/profiling.py [--rounds 15]
 
-1. A busy program with a `ResourceMonitor` reading 10 times a second, against the same program without: rounds alternate, and the
-   figure is the median of the ratios. Target: at most 1 % more.
+1. What a `ResourceMonitor` that reads 10 times a second takes of a busy program: the processor time of its thread, by that
+   thread's own clock. Target: at most 1 %. Beside it the same program with and without, in alternating rounds, which on a shared
+   machine shows more of the neighbours than of the monitor.
 2. How often `profile` runs a function beside the calls that it times. Target: at most 3.
 3. Floating-point operations by hand, by calibrax and by XLA's own cost analysis. Target: within 1 %, or reported unknown.
 4. Where NVML has a GPU: the energy of 20 windows of 5 s, their spread, and the counter against integrated power. Targets: 3 % and 10 %.
@@ -12,6 +13,7 @@ The exit status is 1 when a target is missed. Nothing else should run on the mac
 import argparse
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from statistics import mean, median, stdev
@@ -51,6 +53,18 @@ def seconds(turns: int, block: np.ndarray, monitored: bool) -> float:
     start = time.process_time()
     busy(turns, block)
     return time.process_time() - start
+
+
+def thread_share(seconds: float) -> float:
+    "Processor time of the sampling thread while the program is busy, as a share of the time"
+    block, before = np.ones(20_000), set(threading.enumerate())
+    with ResourceMonitor(sample_interval_sec=0.1) as monitor:
+        thread, = (t for t in threading.enumerate() if t.daemon and t is not threading.main_thread() and t not in before)
+        clock, start = time.pthread_getcpuclockid(thread.ident), time.perf_counter()
+        while time.perf_counter() < start + seconds: busy(20, block)
+        share = time.clock_gettime(clock)/(time.perf_counter() - start)
+    assert monitor.summary.num_samples > 5*seconds
+    return share
 
 
 def monitor_overhead(rounds: int) -> tuple[float, list[float]]:
@@ -148,17 +162,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=15, help='pairs of measurements of the monitor')
     options = parser.parse_args()
+    share = median(thread_share(2.0) for _ in range(5))
     ratio, ratios = monitor_overhead(options.rounds)
     ordered = sorted(ratios)
-    print(f'ResourceMonitor at 10 Hz: {100*(ratio - 1):+.2f}% CPU time (half of the rounds from {100*(ordered[len(ordered)//4] - 1):+.2f}% to '
-          f'{100*(ordered[3*len(ordered)//4] - 1):+.2f}%), target +1%')
+    print(f'ResourceMonitor at 10 Hz: its thread takes {100*share:.2f}% of a core, target 1%; the program with it {100*(ratio - 1):+.2f}% processor time '
+          f'(half of the rounds from {100*(ordered[len(ordered)//4] - 1):+.2f}% to {100*(ordered[3*len(ordered)//4] - 1):+.2f}%)')
     beside = calls_beside(3, 20)
     print(f'profile: {beside} call(s) beside the {23} it was asked for, target {CALLS_TARGET}\n')
     table, right = operations()
     print(table)
     energy = gpu_energy(20, 5.0)
     print('\nno GPU with an energy counter here: part 4 was skipped' if energy is None else f'\n{energy[0]}')
-    return int(ratio > 1 + MONITOR_TARGET or beside > CALLS_TARGET or not right or (energy is not None and not energy[1]))
+    return int(share > MONITOR_TARGET or beside > CALLS_TARGET or not right or (energy is not None and not energy[1]))
 
 
 if __name__ == '__main__': sys.exit(main())

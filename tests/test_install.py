@@ -68,7 +68,7 @@ def requirements(built, extra):
 
 def test_extras_do_not_drag_in_tools_and_rivals(built):
     assert not requirements(built, 'all') & (requirements(built, 'dev') | requirements(built, 'peers')) - requirements(built, 'remote')
-    assert requirements(built, 'all') == requirements(built, 'wandb') | requirements(built, 'gpu') | requirements(built, 'remote')
+    assert requirements(built, 'all') == {*requirements(built, 'wandb'), *requirements(built, 'gpu'), *requirements(built, 'remote'), *requirements(built, 'carbon')}
     assert not any('torch' in r for r in requirements(built, 'dev'))
     assert not any(r.startswith('fastcore') and '<' in r for r in requirements(built, '')), 'fastcore is unbounded above at run time'
 
