@@ -31,6 +31,8 @@ class Verdict(StrEnum):
     REGRESSED = 'regressed'
     VANISHED = 'vanished'
     NOT_COMPARABLE = 'not_comparable'
+    SUSPECT = 'suspect'
+    INCONCLUSIVE = 'inconclusive'
     UNDEFINED = 'undefined'
     IMPROVED = 'improved'
     NEW = 'new'

@@ -7,13 +7,15 @@ __all__ = ['OUTCOMES', 'GuardResult', 'CIGuard']
 
 # %% ../../nbs/ci/guard.ipynb #228db331
 import html
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from ..analysis.assessment import Assessment, Policy, assess
 from ..analysis.regression import Changes, Comparison, Verdict, checked_threshold, compare_runs, percent_text
 from ..core.errors import ConfigError, NoBaselineError, StatisticsError
 from ..core.models import Regression, Run
-from ..core.records import Record, record
+from ..core.records import OMITTED, Record, record
 
 if TYPE_CHECKING:
     from calibrax.storage.store import Store
@@ -35,12 +37,18 @@ class GuardResult(Record):
     notes: tuple[str, ...] = () # what else there is to say; never counts
     allow_missing: bool = False # whether what is gone may be gone
     strict: bool = False # whether warnings count
+    assessment: Assessment | None = field(default=None, metadata=OMITTED) # instead of the comparison, when a policy looked at the noise
+
+    @property
+    def judged(self) -> Comparison | None: # None where nothing was compared
+        "The comparison or the assessment, whichever the verdict rests on."
+        return self.assessment or self.comparison
 
     def of(self,
         *verdicts: Verdict | str, # one or several, e.g. `'vanished'`
     ) -> Changes: # in the run's order; empty without a comparison
         "The changes with one of these verdicts."
-        return self.comparison.of(*verdicts) if self.comparison else Changes()
+        return self.judged.of(*verdicts) if self.judged else Changes()
 
     @property
     def missing(self) -> Changes: # one for each metric
@@ -53,7 +61,7 @@ class GuardResult(Record):
         if self.regressions or (self.missing and not self.allow_missing): return 1
         if self.of(Verdict.NOT_COMPARABLE): return 2
         if self.strict and self.warnings: return 3
-        return 0 if self.passed or self.comparison else 1
+        return 0 if self.passed or self.judged else 1
 
     @property
     def outcome(self) -> str: # one of `OUTCOMES`
@@ -63,17 +71,18 @@ class GuardResult(Record):
     @property
     def headline(self) -> str: # e.g. `PASS: no regressions (6 metrics compared, threshold 5%)`
         "The verdict in one line."
-        compared = f'{self.comparison.compared} metrics compared, ' if self.comparison else ''
-        basis = f'({compared}threshold {percent_text(self.threshold)})'
+        compared = f'{self.judged.compared} metrics compared, ' if self.judged else ''
+        by = self.assessment
+        basis = f'({compared}{f"policy {by.policy}: {by.basis}" if by else f"threshold {percent_text(self.threshold)}"})'
         if self.regressions: return f'FAIL: {len(self.regressions)} regression(s) detected:'
         if self.exit_code == 1: return f'FAIL: {len(self.missing)} metric(s) of the baseline are missing {basis}:' if self.missing else f'FAIL {basis}'
         if self.exit_code == 2: return f'NOT COMPARABLE: {len(self.of(Verdict.NOT_COMPARABLE))} metric(s) changed unit or direction {basis}:'
         if self.exit_code == 3: return f'INCONCLUSIVE: no regressions, but {len(self.warnings)} warning(s) under strict {basis}'
         return f'PASS: no regressions {basis}'
 
-    def __repr__(self) -> str: return '\n'.join([self.headline, repr(self.comparison) if self.comparison else repr(list(self.regressions))])
+    def __repr__(self) -> str: return '\n'.join([self.headline, repr(self.judged) if self.judged else repr(list(self.regressions))])
     def _repr_html_(self) -> str:
-        return f'<p><b>{html.escape(self.headline)}</b></p>' + (self.comparison._repr_html_() if self.comparison else '')
+        return f'<p><b>{html.escape(self.headline)}</b></p>' + (self.judged._repr_html_() if self.judged else '')
 
 # %% ../../nbs/ci/guard.ipynb #4136fe32
 def _no_baseline(name: str) -> NoBaselineError:
@@ -111,12 +120,21 @@ class CIGuard:
         allow_missing: bool = False, # whether points and metrics of the baseline may be gone
         strict: bool = False, # whether warnings count: exit code 3
         first_run: str = 'error', # without a baseline: `error`, or `accept` to make the run the baseline
+        policy: Policy | str = Policy.THRESHOLD, # what the verdicts rest on; others than `threshold` look at the noise
+        history: int = 20, # earlier runs of the same branch and machine that a policy may look at
+        alpha: float = 0.01, # greatest chance of a false alarm in the suite, for a policy that looks at the noise
+        target: str | None = None, # a branch: its nearest measured commit before the run's is the baseline, instead of a named one
+        repo: str = '.', # a folder of the repository, for `target`
     ):
         if not hasattr(store, 'get_baseline'):
             raise ConfigError(f'store: expected a Store, found {type(store).__name__}', hint="CIGuard(Store('benchmark-data'))")
         if first_run not in ('error', 'accept'):
             raise ConfigError(f"first_run: expected 'error' or 'accept', found {first_run!r}", hint="'accept' makes the first run the baseline")
+        if policy not in list(Policy) or policy == Policy.PAIRED:
+            raise ConfigError(f'policy: found {policy!r}', hint='threshold, samples, history or auto; paired needs `calibrax compare-commits`')
         self.store, self.threshold, self.baseline = store, checked_threshold(threshold), baseline
+        self.policy, self.history, self.alpha = Policy(policy), history, alpha
+        self.target, self.repo = target, repo
         self.allow_missing, self.strict, self.first_run = allow_missing, strict, first_run
 
     def check(self,
@@ -126,12 +144,17 @@ class CIGuard:
 
         Raises `NoBaselineError` without a baseline, `RunNotFoundError` without the run, `CorruptRunError` when one of them
         is damaged, and `StatisticsError` when there is nothing that could be judged."""
+        if self.target is not None: return self._by_ancestry(run_id, self.target)
         baseline = self.store.get_baseline(self.baseline)
-        if baseline is None and self.first_run == 'error': raise _no_baseline(self.baseline)
+        by_history = self.policy in (Policy.HISTORY, Policy.AUTO)
+        if baseline is None and self.first_run == 'error' and not by_history: raise _no_baseline(self.baseline)
         run = self.store.load('latest' if run_id is None else run_id)
         _require_measured(run)
-        if baseline is None: return self._accept(run)
-        return self.judge(run, baseline)
+        if baseline is not None: return self.judge(run, baseline)
+        if by_history:
+            with suppress(StatisticsError): return self._judged(run, None)      # a history does without a baseline
+        if self.first_run == 'error': raise _no_baseline(self.baseline)
+        return self._accept(run)
 
     def judge(self,
         run: Run, # the run to judge
@@ -139,11 +162,27 @@ class CIGuard:
     ) -> GuardResult: # verdict, exit code and comparison
         "Judge one run by another; raises `StatisticsError` when there is nothing that could be judged."
         _require_measured(run)
-        comparison = compare_runs(run, baseline, self.threshold, metric_defs=self.store.metric_defs)
+        return self._judged(run, baseline)
+
+    def _by_ancestry(self, run_id: str | None, target: str) -> GuardResult:
+        from calibrax.ci.ancestry import nearest_measured_ancestor
+        run = self.store.load('latest' if run_id is None else run_id)
+        ancestor = nearest_measured_ancestor(self.store, run.commit or 'HEAD', target, repo=self.repo)
+        if ancestor.run_id is None:
+            raise NoBaselineError(f'no baseline on {target}: {ancestor.reason}', hint=f'measure a commit of {target}, or leave out the target to judge by a named baseline')
+        result = self.judge(run, self.store.load(ancestor.run_id))
+        return replace(result, notes=(f'the baseline is {ancestor.reason}', *result.notes))
+
+    def _judged(self, run: Run, baseline: Run | None) -> GuardResult:
+        assessment: Assessment | None = None
+        if self.policy is not Policy.THRESHOLD or baseline is None:
+            assessment = assess(run, baseline, self.store, self.policy, self.threshold, alpha=self.alpha, metric_defs=self.store.metric_defs, last=self.history)
+        comparison = assessment or compare_runs(run, baseline, self.threshold, metric_defs=self.store.metric_defs)  # type: ignore[arg-type]
         _require_judged(comparison, self.allow_missing)
-        result = GuardResult(passed=True, regressions=tuple(comparison.regressions), threshold=self.threshold, baseline_id=baseline.id,
-                             current_id=run.id, comparison=comparison, warnings=comparison.warnings, allow_missing=self.allow_missing,
-                             strict=self.strict, damaged=self._damaged(), notes=_notes(run, baseline))
+        result = GuardResult(passed=True, regressions=tuple(comparison.regressions), threshold=self.threshold, baseline_id=comparison.baseline_id,
+                             current_id=run.id, comparison=None if assessment else comparison, assessment=assessment, allow_missing=self.allow_missing,
+                             warnings=(*_doubts(comparison), *comparison.warnings), strict=self.strict, damaged=self._damaged(),
+                             notes=_notes(run, baseline))
         return replace(result, passed=result.exit_code == 0)
 
     def _damaged(self) -> tuple[str, ...]:
@@ -155,5 +194,13 @@ class CIGuard:
                            allow_missing=self.allow_missing, strict=self.strict, damaged=self._damaged(),
                            notes=(f'there was no baseline {self.baseline!r}; run {run.id} is the baseline now',))
 
-def _notes(run: Run, baseline: Run) -> tuple[str, ...]:
-    return (f'run {run.id} is the baseline itself: nothing new was measured',) if run.id == baseline.id else ()
+_MOST_DOUBTS = 5    # metrics named one by one
+
+def _doubts(comparison: Comparison) -> tuple[str, ...]:
+    "What a policy could not decide, as warnings"
+    rows = comparison.labelled(Verdict.SUSPECT, Verdict.INCONCLUSIVE)
+    named = tuple(f'{label} {c.metric} {c.verdict.words}: {c.reason}' for label, c in rows[:_MOST_DOUBTS])
+    return (*named, f'{len(rows) - _MOST_DOUBTS} more metric(s) suspect or inconclusive') if len(rows) > _MOST_DOUBTS else named
+
+def _notes(run: Run, baseline: Run | None) -> tuple[str, ...]:
+    return (f'run {run.id} is the baseline itself: nothing new was measured',) if baseline and run.id == baseline.id else ()

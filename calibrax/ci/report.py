@@ -19,11 +19,12 @@ from ..core.display import format_number
 _FINE = (Verdict.IMPROVED, Verdict.NEW, Verdict.UNCHANGED, Verdict.INFORMATIONAL)
 
 def _labelled(result: GuardResult, *verdicts: Verdict) -> list[tuple[str, Change]]:
-    return result.comparison.labelled(*verdicts) if result.comparison else []
+    return result.judged.labelled(*verdicts) if result.judged else []
 
 def _failed(result: GuardResult) -> list[str]:
     "The regressions, one line each"
-    return [c.describe(label) for label, c in _labelled(result, Verdict.REGRESSED)] or [repr(r) for r in result.regressions]
+    said = [(c.describe(label), c.reason) for label, c in _labelled(result, Verdict.REGRESSED)] or [(repr(r), '') for r in result.regressions]
+    return [f'{line}: {reason}' if result.assessment and reason else line for line, reason in said]
 
 def _grouped(rows: list[tuple[str, Change]]) -> list[tuple[str, str, str]]:
     "(point, metrics, reason): the metrics of a point that share a reason stand together"
@@ -33,7 +34,7 @@ def _grouped(rows: list[tuple[str, Change]]) -> list[tuple[str, str, str]]:
 
 def _counted(result: GuardResult) -> str:
     "How many are fine; nothing where that would only repeat the headline"
-    counts = {v: n for v in _FINE if result.comparison and (n := result.comparison.counts[v])}
+    counts = {v: n for v in _FINE if result.judged and (n := result.judged.counts[v])}
     return '' if set(counts) == {Verdict.UNCHANGED} and result.exit_code == 0 else ', '.join(f'{n} {v.words}' for v, n in counts.items())
 
 # %% ../../nbs/ci/report.ipynb #81066ebe
@@ -69,6 +70,10 @@ def _change_table(rows: list[tuple[str, Change]]) -> list[str]:
         (c.verdict.words, label, c.heading, format_number(c.baseline_value), format_number(c.current_value), c.change) for label, c in rows])
 
 # %% ../../nbs/ci/report.ipynb #b2d8fb6e
+def _basis(result: GuardResult) -> str:
+    by = result.assessment
+    return f'policy {by.policy} ({by.basis})' if by else f'threshold {percent_text(result.threshold)}'
+
 _TITLES = {0: 'passed', 1: 'failed', 2: 'not comparable', 3: 'inconclusive'}
 
 def to_markdown(
@@ -78,8 +83,8 @@ def to_markdown(
     count = len(result.regressions) or len(result.missing)
     what = f': {len(result.regressions)} regression(s)' if result.regressions else f': {count} missing' if result.exit_code == 1 and count else ''
     lines = [f'### Benchmarks {_TITLES[result.exit_code]}{what}', '']
-    compared = f', {result.comparison.compared} metrics compared' if result.comparison else ''
-    lines.append(_escaped(f'Run {result.current_id} against baseline {result.baseline_id or "none"}, threshold {percent_text(result.threshold)}{compared}.'))
+    compared = f', {result.judged.compared} metrics compared' if result.judged else ''
+    lines.append(_escaped(f'Run {result.current_id} against baseline {result.baseline_id or "none"}, {_basis(result)}{compared}.'))
     if rows := _labelled(result, Verdict.REGRESSED): lines += _change_table(rows)
     elif result.regressions: lines += ['', *(f'* {_escaped(line)}' for line in _failed(result))]
     gone = _grouped(_labelled(result, Verdict.VANISHED))
@@ -98,12 +103,12 @@ def _xml_text(text: str) -> str: return re.sub('[^\t\n\r\x20-\ud7ff\ue000-\ufffd
 
 def _junit_cases(result: GuardResult) -> Iterator[tuple[str, str, str, str]]:
     "(class, name, failure, error, skipped or nothing, message) of each test case"
-    for c in result.comparison.changes if result.comparison else ():
+    for c in result.judged.changes if result.judged else ():
         tags = f" [{', '.join(f'{k}={v}' for k, v in sorted(c.tags.items()))}]" if c.tags else ''
         kind = {Verdict.REGRESSED: 'failure', Verdict.VANISHED: 'skipped' if result.allow_missing else 'failure', Verdict.NOT_COMPARABLE: 'error',
                 Verdict.IMPROVED: '', Verdict.UNCHANGED: ''}.get(c.verdict, 'skipped')
         yield c.scenario or 'calibrax', f'{c.point_name}{tags} {c.metric}'.rstrip(), kind, f'{c.describe()}: {c.reason}'
-    if not result.comparison:
+    if not result.judged:
         for r in result.regressions: yield r.scenario or 'calibrax', f'{r.point_name} {r.metric}', 'failure', repr(r)
     if result.strict and result.warnings: yield 'calibrax', 'warnings', 'failure', '\n'.join(result.warnings)
 
@@ -130,9 +135,9 @@ def to_json(
     result: GuardResult, # what the gate found
 ) -> dict[str, Any]: # JSON values only; NaN and infinities by name
     "The result as plain data: verdict, exit code, counts and every change."
-    c = result.comparison
+    c, by = result.judged, result.assessment
     return {'verdict': result.outcome, 'exit_code': result.exit_code, 'passed': result.passed, 'headline': result.headline.rstrip(':'),
-            'run_id': result.current_id, 'baseline_id': result.baseline_id, 'threshold': result.threshold,
+            'run_id': result.current_id, 'baseline_id': result.baseline_id, 'threshold': result.threshold, 'policy': by.policy.value if by else 'threshold', 'basis': by.basis if by else '',
             'compared': c.compared if c else 0, 'counts': {v.value: n for v, n in c.counts.items()} if c else {},
             'regressions': [r.to_dict() for r in result.regressions], 'changes': [o.to_dict() for o in c.changes] if c else [],
             'warnings': list(result.warnings), 'damaged': list(result.damaged), 'notes': list(result.notes)}

@@ -216,6 +216,10 @@ def _write(path: str | None, text: Callable[[], str]) -> None:
 @click.option('--strict', is_flag=True, help='Exit with 3 when there are warnings.')
 @click.option('--verbose', is_flag=True, help='List what improved, is new or unchanged, too.')
 @click.option('--first-run', type=click.Choice(['error', 'accept']), default='error', show_default=True, help='Without a baseline: fail, or make this run the baseline.')
+@click.option('--policy', type=click.Choice(['threshold', 'samples', 'history', 'auto']), default='threshold', show_default=True,
+              help='What a verdict rests on: the threshold alone, or also the noise that samples and earlier runs show.')
+@click.option('--history', default=20, show_default=True, metavar='K', help='Earlier runs of this branch and machine that a policy may look at.')
+@click.option('--target', metavar='BRANCH', help="Judge by this branch's nearest measured ancestor of the run, not by a named baseline.")
 @click.option('--markdown', metavar='FILE', help='Write a report for a pull request.')
 @click.option('--json-file', metavar='FILE', help='Write the JSON answer to a file.')
 @click.option('--junit', metavar='FILE', help='Write a JUnit report.')
@@ -229,6 +233,9 @@ def check(
     strict: bool, # warnings exit with 3
     verbose: bool, # list everything
     first_run: str, # what to do without a baseline
+    policy: str, # what a verdict rests on
+    history: int, # earlier runs that a policy may look at
+    target: str | None, # a branch whose nearest measured ancestor is the baseline
     markdown: str | None, # file for a Markdown report
     json_file: str | None, # file for the JSON answer
     junit: str | None, # file for a JUnit report
@@ -242,7 +249,8 @@ def check(
     """
     from calibrax.ci.guard import CIGuard
     from calibrax.ci.report import to_json, to_junit, to_markdown, to_text
-    guard = CIGuard(_existing(data), threshold, baseline=name, allow_missing=allow_missing, strict=strict, first_run=first_run)
+    guard = CIGuard(_existing(data), threshold, baseline=name, allow_missing=allow_missing, strict=strict, first_run=first_run,
+                    policy=policy, history=history, target=target)
     for report in filter(None, (markdown, json_file, junit)): _forget(report)
     result = guard.check(None if run_id == 'latest' else run_id)
     if not as_json: click.echo(to_text(result, verbose=verbose))
@@ -276,7 +284,7 @@ def compare(
     from calibrax.ci.report import to_json
     store = _existing(data)
     result = CIGuard(store, threshold).judge(store.load(after), store.load(before))
-    _answer(to_json(result), as_json, repr(result.comparison))
+    _answer(to_json(result), as_json, repr(result.judged))
     click.get_current_context().exit(result.exit_code)
 
 # %% ../../nbs/cli/main.ipynb #5004f0df
