@@ -105,6 +105,24 @@ def test_it_is_a_list_of_the_published_record():
     assert 'm ↑ [ms]' in repr(found) and '2.00 *' in repr(found) and '<b>2.00</b>' in found._repr_html_()
 
 
+def test_intervals_follow_the_same_rule_and_are_shown():
+    def bounded(*points):
+        return Run(metric_defs={'m': MetricDef(name='m', unit='ms', direction='lower')}, points=[
+            Point(name='p', scenario='s', tags={'framework': f}, metrics={'m': Metric(value=v, lower=low, upper=high)}) for f, v, low, high in points])
+    run = bounded(('a', 2, 1, 4), ('a', 4, 3, 5), ('b', 9, 8, 10), ('c', 7, 6, None))
+    assert rank_table(run, 'm').intervals == {'a': (2, 4.5), 'b': (8, 10)}
+    assert rank_table(run, 'm', aggregate='best').intervals['a'] == (1, 4) and rank_table(run, 'm', aggregate='first').intervals['a'] == (1, 4)
+    assert '2.00 – 4.50' in repr(rank_table(run, 'm')) and 'interval' not in repr(rank_table(made([('a', 1)]), 'm'))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)]*3), min_size=1, max_size=6), st.sampled_from(AGGREGATES), st.booleans())
+def test_intervals_enclose_the_value(triples, aggregate, higher):
+    triples = [sorted(t) for t in triples]
+    low, value, high = (aggregated(side, aggregate, higher=higher) for side in zip(*triples))
+    assert low <= value <= high
+
+
 def test_plot_names_labels_and_units():
     plt = pytest.importorskip('matplotlib.pyplot')
     figure, axes = rank_table(made([('a', 1), ('b', nan)]), 'm').plot()

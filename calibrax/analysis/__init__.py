@@ -1,16 +1,28 @@
-"Judging runs: what changed between two of them, and who does best in one; names are loaded when first used."
+"Judging runs: what changed, how sure that is, who does best, and how it grows; names are loaded when first used."
 from typing import TYPE_CHECKING
 
 from calibrax.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from calibrax.analysis.assessment import Assessment as Assessment, AssessedChange as AssessedChange, Policy as Policy, assess as assess
+    from calibrax.analysis.assessment import comparable_runs as comparable_runs, plot_assessment as plot_assessment
+    from calibrax.analysis.comparison import ComparisonReport as ComparisonReport, MetricComparison as MetricComparison
+    from calibrax.analysis.comparison import compare_configurations as compare_configurations, plot_configurations as plot_configurations
+    from calibrax.analysis.pareto import ParetoFront as ParetoFront, pareto_front as pareto_front, plot_pareto as plot_pareto
     from calibrax.analysis.ranking import Ranking as Ranking, aggregate_score as aggregate_score, plot_ranking as plot_ranking
     from calibrax.analysis.ranking import rank_table as rank_table
     from calibrax.analysis.regression import Change as Change, Changes as Changes, Comparison as Comparison, Regressions as Regressions
     from calibrax.analysis.regression import Verdict as Verdict, compare_runs as compare_runs, detect_regressions as detect_regressions
     from calibrax.analysis.regression import judge as judge, plot_comparison as plot_comparison
+    from calibrax.analysis.scaling import LAWS as LAWS, POWER_LAW as POWER_LAW, Law as Law, ScalingFit as ScalingFit
+    from calibrax.analysis.scaling import plot_scaling as plot_scaling, scaling_fit as scaling_fit
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
+    'assessment': ('Assessment', 'AssessedChange', 'Policy', 'assess', 'comparable_runs', 'plot_assessment'),
+    'comparison': ('ComparisonReport', 'MetricComparison', 'compare_configurations', 'plot_configurations'),
+    'pareto': ('ParetoFront', 'pareto_front', 'plot_pareto'),
     'ranking': ('Ranking', 'aggregate_score', 'plot_ranking', 'rank_table'),
-    'regression': ('Change', 'Changes', 'Comparison', 'Regressions', 'Verdict', 'compare_runs', 'detect_regressions', 'judge', 'plot_comparison'),
+    'regression': ('Change', 'Changes', 'Comparison', 'Regressions', 'Verdict', 'compare_runs', 'detect_regressions', 'judge',
+                   'plot_comparison'),
+    'scaling': ('LAWS', 'POWER_LAW', 'Law', 'ScalingFit', 'plot_scaling', 'scaling_fit'),
 })

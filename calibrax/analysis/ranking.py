@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.display import RecordList, Table, format_number
 from ..core.errors import ConfigError, RecordError
 from ..core.log import get_logger
-from ..core.models import MetricDef, Point, RankEntry, Run, is_higher_better
+from ..core.models import Metric, MetricDef, Point, RankEntry, Run, is_higher_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +51,13 @@ def aggregated(
     if aggregate == 'best': return _best(values, higher)
     if aggregate == 'first': return values[0]
     raise ConfigError(f'aggregate: no rule {aggregate!r}', hint=f'use {", ".join(AGGREGATES)}', details={'aggregate': aggregate})
+
+# %% ../../nbs/analysis/ranking.ipynb #5b7ac0e9
+def _interval(metrics: list[Metric], aggregate: str, higher: bool) -> tuple[float, float] | None:
+    "Lower and upper bound of the one value; None where a point lacks a bound"
+    lower, upper = [m.lower for m in metrics if m.lower is not None], [m.upper for m in metrics if m.upper is not None]
+    if not metrics or min(len(lower), len(upper)) < len(metrics): return None
+    return aggregated(lower, aggregate, higher=higher), aggregated(upper, aggregate, higher=higher)
 
 # %% ../../nbs/analysis/ranking.ipynb #1d600a3f
 logger = get_logger(__name__)
@@ -102,18 +109,22 @@ class Ranking(RecordList[RankEntry]):
         heading: str = 'value', # the metric with arrow and unit, e.g. `latency ↓ [ms]`
         group_by_tag: str = 'label', # what the labels are
         caption: str = '', # a line above the table
+        intervals: Mapping[str, tuple[float, float]] | None = None, # lower and upper bound of the values, by label, as far as known
     ):
         super().__init__(entries)
-        self.heading, self.group_by_tag, self.caption = heading, group_by_tag, caption
+        self.heading, self.group_by_tag, self.caption, self.intervals = heading, group_by_tag, caption, dict(intervals or {})
 
     def table(self) -> Table: # one row for each label
-        "Rank, label, value and distance from the best; the best is marked."
+        "Rank, label, value, interval where there is any, and distance from the best; the best is marked."
         best = next((e.value for e in self if e.is_best), math.nan)
         def behind(e: RankEntry) -> str:
             if e.is_best: return ''
             return f'{e.delta_from_best:.1f}%' if math.isfinite(e.delta_from_best) else format_number(abs(e.value - best))
-        return Table(('rank', self.group_by_tag, self.heading, 'behind the best'),
-                     tuple((str(e.rank), e.label, format_number(e.value), behind(e)) for e in self), self.caption,
+        def interval(e: RankEntry) -> list[str]:
+            if not self.intervals: return []
+            return [' – '.join(map(format_number, self.intervals[e.label])) if e.label in self.intervals else '']
+        return Table(('rank', self.group_by_tag, self.heading, *['interval']*bool(self.intervals), 'behind the best'),
+                     tuple((str(e.rank), e.label, format_number(e.value), *interval(e), behind(e)) for e in self), self.caption,
                      frozenset((i, 2) for i, e in enumerate(self) if e.is_best))
 
     def plot(self,
@@ -129,7 +140,9 @@ def plot_ranking(
     *,
     axes: 'Axes | None' = None, # draw here instead of in a new figure
 ) -> 'tuple[Figure, Axes]': # the picture and its axes
-    "Draw a ranking as bars from zero, the best on top and in colour; a value that is no finite number is a cross."
+    """Draw a ranking as bars from zero, the best on top and in colour, with a line over each bar for its interval.
+
+    A value that is no finite number is a cross."""
     import matplotlib.pyplot as plt
 
     from calibrax.core.figures import COLORS, figure_style
@@ -140,8 +153,11 @@ def plot_ranking(
             finite, color = math.isfinite(e.value), COLORS[0] if e.is_best else '0.6'
             if finite: axes.barh(i, e.value, height=0.6, color=color)
             else: axes.plot(0, i, 'x', color=color, clip_on=False)
-            axes.annotate(format_number(e.value), (e.value if finite else 0, i), (-3 if e.value < 0 else 3 if finite else 6, 0),
-                          textcoords='offset points', va='center', ha='right' if finite and e.value < 0 else 'left', fontsize=7.5)
+            bounds = [b for b in ranking.intervals.get(e.label, ()) if finite and math.isfinite(b)]
+            if bounds: axes.plot(bounds, [i]*len(bounds), '|-', color='0.15', linewidth=1.2)
+            end = (min if e.value < 0 else max)([e.value if finite else 0, *bounds])
+            axes.annotate(format_number(e.value) + '  best'*e.is_best, (end, i), (-5 if end < 0 else 5 if finite else 6, 0),
+                          textcoords='offset points', va='center', ha='right' if end < 0 else 'left', fontsize=7.5)
         axes.set_yticks(range(len(ranking)), [f'{e.rank}.  {e.label}' for e in ranking])
         axes.set(xlabel=ranking.heading, title=ranking.caption)
         axes.margins(x=0.15)
@@ -171,9 +187,11 @@ def rank_table(
     definition = run.metric_defs.get(metric) or (metric_defs or {}).get(metric)
     higher, labels = is_higher_better(definition), _by_label(run, metric, group_by_tag)
     most = max(map(len, labels.values()), default=0)
-    values = {label: aggregated((p.metrics[metric].value for p in points), aggregate, higher=higher) for label, points in labels.items()}
+    metrics = {label: [p.metrics[metric] for p in points] for label, points in labels.items()}
+    values = {label: aggregated((m.value for m in each), aggregate, higher=higher) for label, each in metrics.items()}
+    intervals = {label: interval for label, each in metrics.items() if (interval := _interval(each, aggregate, higher))}
     return Ranking(_entries(values, higher), heading=definition.heading if definition else metric, group_by_tag=group_by_tag,
-                   caption=f'{metric} by {group_by_tag}' + (f', {aggregate} of {most} points' if most > 1 else ''))
+                   caption=f'{metric} by {group_by_tag}' + (f', {aggregate} of {most} points' if most > 1 else ''), intervals=intervals)
 
 # %% ../../nbs/analysis/ranking.ipynb #7218dd59
 def _shares(values: Mapping[str, float], higher: bool) -> dict[str, float]:
@@ -186,6 +204,11 @@ def _shares(values: Mapping[str, float], higher: bool) -> dict[str, float]:
         value, lowest, highest = _scaled(v, worst, best)
         return (value - lowest)/(highest - lowest)
     return {label: share(v) for label, v in values.items()}
+
+def _scores(shares: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], labels: Iterable[str]) -> dict[str, float]:
+    "The weighted mean of the shares of each label, by metric; a metric that a label lacks gives it nothing"
+    total = math.fsum(weights[metric] for metric in shares) or 1.0
+    return {label: min(1.0, math.fsum(weights[metric]/total*share.get(label, 0.0) for metric, share in shares.items())) for label in labels}
 
 # %% ../../nbs/analysis/ranking.ipynb #d424891f
 def _checked_weights(weights: Mapping[str, Any]) -> dict[str, float]:
@@ -209,11 +232,10 @@ def aggregate_score(
     point, every score is 0. Raises `ConfigError` for a weight that is negative or no number."""
     _checked(run, '')
     weights = _checked_weights(weights)
-    scores = {p.tags.get(group_by_tag, p.name): 0.0 for p in run.points}
+    scores = dict.fromkeys(p.tags.get(group_by_tag, p.name) for p in run.points)
     shares: dict[str, dict[str, float]] = {}
     for metric in weights:
         ranking = rank_table(run, metric, group_by_tag, aggregate=aggregate, metric_defs=metric_defs)
         definition = run.metric_defs.get(metric) or (metric_defs or {}).get(metric)
         if ranking: shares[metric] = _shares({e.label: e.value for e in ranking}, is_higher_better(definition))
-    total = math.fsum(weights[metric] for metric in shares) or 1.0
-    return {label: min(1.0, math.fsum(weights[metric]/total*share.get(label, 0.0) for metric, share in shares.items())) for label in scores}
+    return _scores(shares, weights, scores)

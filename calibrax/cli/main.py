@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 'compare', 'accept', 'summary', 'runs', 'trend',
-           'annotate', 'prune', 'fsck', 'profile', 'profile_gpu', 'demo']
+           'annotate', 'prune', 'fsck', 'profile', 'profile_gpu', 'demo', 'compare_commits', 'noise']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
 import contextlib
@@ -583,3 +583,62 @@ def demo(
     code = run_demo(data, echo=partial(click.echo, err=as_json))
     if as_json: click.echo(json.dumps({'exit_code': code, 'data': data, 'picture': str(Path(data)/'step_time.png')}))
     click.get_current_context().exit(code)
+
+# %% ../../nbs/cli/main.ipynb #b2aab29e
+def _workload(command: Callable[..., Any]) -> Callable[..., Any]:
+    "The options that say what is run"
+    options = (click.option('--run', 'command', metavar='CMD', help='Command that writes a run to the file named by $CALIBRAX_RUN_FILE.'),
+               click.option('--module', help='Instead of --run: the module of a function to profile.'),
+               click.option('--function', help='The function, without arguments.'),
+               click.option('--setup', metavar='CMD', help='Command to run once in each checkout before measuring, e.g. to build.'),
+               click.option('--timeout', default=600.0, show_default=True, metavar='SECONDS', help='Longest time for one measurement.'))
+    for option in reversed(options): command = option(command)
+    return command
+
+@main.command('compare-commits')
+@click.argument('a')
+@click.argument('b', default='HEAD')
+@_workload
+@click.option('--rounds', default=8, show_default=True, help='How often each commit is measured, in turns.')
+@click.option('--threshold', default=0.05, show_default=True, help='Relative change that matters.')
+@click.option('--repo', default='.', show_default=True, metavar='FOLDER', help='A folder of the repository.')
+@_json
+def compare_commits(
+    a: str, # the earlier version
+    b: str, # the version to judge
+    rounds: int, # how often each is measured
+    threshold: float, # relative change that matters
+    repo: str, # the repository
+    as_json: bool, # answer in JSON
+    **workload: Any, # what is run
+) -> None:
+    """Measure commits A and B in turns, and judge B by A: exit 1 when something became worse.
+
+    \b
+    Example:
+      calibrax compare-commits main HEAD --rounds 8 --run "python bench.py"
+    """
+    from calibrax.ci import commits
+    result = commits.compare_commits(a, b, rounds=rounds, threshold=threshold, repo=repo, **workload)
+    _answer(result.to_dict(), as_json, repr(result))
+    click.get_current_context().exit(result.exit_code)
+
+# %% ../../nbs/cli/main.ipynb #7745c1fb
+@main.command()
+@_workload
+@click.option('--runs', default=10, show_default=True, help='How many runs, each in a fresh process.')
+@_json
+def noise(
+    runs: int, # how many
+    as_json: bool, # answer in JSON
+    **workload: Any, # what is run
+) -> None:
+    """Measure unchanged code, and say the smallest change that this machine can see.
+
+    \b
+    Example:
+      calibrax noise --runs 10 --run "python bench.py"
+    """
+    from calibrax.ci.noise import measure_noise
+    report = measure_noise(runs=runs, **workload)
+    _answer(report.to_dict(), as_json, repr(report))

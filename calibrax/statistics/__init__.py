@@ -1,0 +1,1 @@
+"Summaries, intervals, tests, effect sizes, corrections and power of samples; names are loaded when first used."
