@@ -62,10 +62,11 @@ def _split_sd(n: int, correlation: float) -> _Array:
 _LENGTHS = np.log([10, 12, 16, 24, 48, 120, 384])
 _STEP_CRITICAL = (2.60, 2.80, 3.05, 3.40, 3.64, 3.69, 3.80)
 _BUMP_CRITICAL = (4.00, 4.00, 4.00, 4.00, 4.78, 4.84, 5.04)
-_FEWEST, _AT_START, _NEAR_END, _END_FACTOR, _AROUND = 10, 5, 5, 0.885, 20
+_MORE = (0., 0.15, 0.3, 0.5), (1., 1.02, 1.02, 0.98)      # by estimated correlation: an estimate near 0.2 is often too low
+_FEWEST, _AT_START, _NEAR_END, _END_FACTOR, _AROUND = 10, 5, 6, 0.865, 20
 
 def _critical(table: Sequence[float], n: int, correlation: float) -> float:
-    return float(np.interp(np.log(n), _LENGTHS, table))*(1 + 0.1*min(correlation, 0.3))
+    return float(np.interp(np.log(n), _LENGTHS, table)*np.interp(correlation, *_MORE))
 
 def _unequal(scores: _Array, sums: _Array, k: _Array, variance: float) -> _Array:
     "By how much unequal scatter on the two sides widens the standard deviation of the difference; 1 where it does not"
