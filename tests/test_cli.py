@@ -356,7 +356,7 @@ def test_a_profile_of_everything_is_saved_with_its_reasons(folder):
     assert out.exit_code == 0, out.output
     for says in ('operations', '65.54 kFLOP', 'device memory', 'process memory', '– no gpu: '): assert says in out.stdout
     run = Store('d').latest()
-    assert run.points[0].metrics['total_flops'].value == 2*32**3 and run.metric_defs['device_memory'].unit == 'MB'
+    assert run.points[0].metrics['total_flops'].value == 2*32**3 and run.metric_defs['device_memory'].unit == 'MiB'
     assert run.metadata['unavailable']['gpu']
 
 

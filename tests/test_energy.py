@@ -231,6 +231,21 @@ def test_absent_hidden_and_foreign(tmp_path, monkeypatch):
     assert 'this is darwin' in reason(RaplCounters(tmp_path/'powercap'))
 
 
+def test_a_folder_stands_for_its_counters(machine):
+    machine.add('intel-rapl:0', 'package-0')
+    for root in (machine.root, str(machine.root)):
+        machine.set('intel-rapl:0', 0)
+        monitor = EnergyMonitor(0.01, rapl=root)
+        with monitor:
+            for i in range(1, 31):
+                machine.set('intel-rapl:0', i*10**5)
+                time.sleep(0.002)
+        assert monitor.summary.total_cpu_energy_joules is not None or 'cpu_energy' in monitor.summary.unavailable
+        assert monitor._rapl == root and energy._counters(root).domains == ('package-0',)
+    assert measure_energy(lambda: 1, rapl=str(machine.root/'nowhere'), min_seconds=0.01).cpu_joules is None
+    for wrong in (3, RaplCounters, object()):
+        with pytest.raises(ConfigError, match='rapl must be RaplCounters or a folder'): EnergyMonitor(rapl=wrong)
+
 def test_counters_show_themselves(machine):
     counters = full(machine).counters()
     assert len(counters.table().rows) == 4 and 'package-1/dram' in repr(counters) and '<table>' in counters._repr_html_()

@@ -42,6 +42,11 @@ def test_dot_kinds():
     assert flops(jnp.dot, x.astype('complex64'), w.astype('complex64')) == 8*32*64*16
     assert flops(jnp.dot, x.astype('int8'), w.astype('int8')) == 0
 
+@pytest.mark.parametrize('spec, shapes, values', [('ij,kl->ijkl', ((6, 7), (8, 9)), 6*7*8*9), ('bi,bi->bi', ((5, 6), (5, 6)), 30), ('bi,bj->bij', ((5, 6), (5, 7)), 210)])
+def test_nothing_is_added_where_nothing_is_contracted(spec, shapes, values):
+    for dtype, each in (('float32', 1), ('complex64', 6), ('int32', 0)):
+        assert flops(partial(jnp.einsum, spec), *(ones(*s, dtype=dtype) for s in shapes)) == each*values
+
 def test_ragged_dot():
     for groups in (2, 4): assert products_of(lambda x, w, g: lax.ragged_dot(x, w, g), x, ones(groups, 64, 16), jnp.full(groups, 32//groups)) == 2*32*64*16
 
@@ -540,6 +545,28 @@ def test_bytes_that_nobody_knows():
         assert pivots.bytes_accessed is None and 'counts each of them once' in pivots.unavailable['bytes_accessed']
         solved = count_flops(lambda a: lax.linalg.triangular_solve(a, a, left_side=True), square)
         assert solved.total_flops == 24**3 and solved.xla_flops is None and 'xla_flops' in solved.unavailable     # XLA says -1
+
+def test_bytes_of_a_branch_are_unknown(): # XLA counts the branch that moves the most, whichever runs
+    big = ones(256, 256)
+    branches = [lambda x: x @ x, lambda x: (x @ x) @ x, lambda x: x]
+    for which in (0, 2):
+        result = count_flops(lambda i, x: lax.switch(i, branches, x), jnp.int32(which), big)
+        assert result.total_flops == (2*256**3, 0, 0)[which] and result.bytes_accessed is None and 'branch' in result.unavailable['bytes_accessed']
+    looped = count_flops(lambda x: lax.scan(lambda c, i: (lax.switch(i % 3, branches, c), None), x, jnp.arange(4))[0], big)
+    assert looped.bytes_accessed is None and looped.total_flops == (2 + 4 + 2)*256**3
+    assert count_flops(lambda x: jnp.where(x > 0, x @ x, x), big).bytes_accessed > 0       # both are computed, nothing branches
+
+def test_bytes_of_a_gather_are_those_of_its_rows(): # XLA counts the whole table once the gather is in a fusion
+    for dtype, each in (('float32', 4), ('bfloat16', 2), ('int8', 1)):
+        table, rows = ones(4096, 64, dtype=dtype), jnp.arange(10)
+        moved = count_flops(lambda t, i: t[i], table, rows).bytes_accessed
+        assert 2*10*64*each <= moved <= 2*10*64*each + 200
+    embed = nnx.Embed(4096, 64, rngs=nnx.Rngs(0))
+    assert count_flops(embed, jnp.arange(10)).bytes_accessed < 4*10*64*4
+    looped = count_flops(lambda t, i: lax.scan(lambda c, row: (c + t[row].sum(), None), 0., i)[0], ones(4096, 64), jnp.arange(40).reshape(20, 2))
+    assert looped.bytes_accessed is None or looped.bytes_accessed < 4096*64*4
+    both = count_flops(lambda t, i: t[i].sum() + t.sum(), ones(4096, 64), jnp.arange(10))
+    assert both.bytes_accessed >= 4096*64*4        # the whole table is read as well
 
 def test_peak_memory():
     result = count_flops(lambda x: x @ x.T, ones(256, 256))

@@ -62,6 +62,24 @@ def test_an_unknown_count_is_no_number():
     assert p.flops.total_flops is None and 'operations' in p.unavailable and p.roofline is None and 'roofline' in p.unavailable
 
 
+def test_doubts_of_the_roofline_are_shown():
+    p = quick(jnp.linalg.inv, X + jnp.eye(64), include=('roofline',))      # XLA makes a loop of its own on a CPU, so the bytes are unknown there
+    if p.flops.bytes_accessed is None: assert 'only the bytes of arguments' in p.doubts()[-1] and p.doubts()[-1] in repr(p) and 'only the bytes of arguments' in p._repr_html_()
+    doubtful = quick(product, X, include=('roofline',), hardware=HardwareSpec(name='slow', peak_flops=1, memory_bandwidth=1))
+    assert doubtful.roofline.warnings and f'! {doubtful.roofline.warnings[0]}' in repr(doubtful) and '⚠' in doubtful._repr_html_()
+
+
+def test_without_jit_the_times_are_not_those_of_the_program():
+    with jax.disable_jit(): p = quick(product, X, include=('flops',))
+    assert p.flops.total_flops == 2*64**3 and 'jax_disable_jit' in p.doubts()[-1] and 'jax_disable_jit' in repr(p)
+    assert not quick(product, X, include=('flops',)).doubts()
+
+
+def test_include_must_be_names():
+    for wrong in (None, 3, ('flops', 3), 'flop'):
+        with pytest.raises(ConfigError, match='include'): profile(product, X, include=wrong)
+
+
 def test_networks_are_left_alone():
     network = nnx.BatchNorm(64, rngs=nnx.Rngs(0))
     quick(network, X)

@@ -145,3 +145,30 @@ def test_what_cannot_be_traced_is_explained(fn, error, says):
 def test_coroutines_are_refused():
     async def later(x): return x
     with pytest.raises(ConfigError, match='coroutine'): trace_program(later, (X,))
+
+
+class Compiled(nnx.Module):
+    "Has a method that Flax compiles, and what it changes"
+    def __init__(self): self.layer, self.norm, self.count = nnx.Linear(4, 4, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0)), 3
+    @nnx.jit
+    def step(self, x): return self.norm(self.layer(x))
+
+
+def test_a_method_under_nnx_jit_is_traced_with_its_network():
+    model, x = Compiled(), jnp.ones((8, 4))
+    mean = model.norm.mean[...]
+    for fn in (model.step, partial(Compiled.step, model)):
+        program = trace_program(fn, (x,))
+        assert program.name == 'step' and any(v.aval.shape == (4, 4) for v in program.jaxpr.jaxpr.invars)
+        program.call()
+        assert jnp.array_equal(model.norm.mean[...], mean)
+
+
+def test_a_network_survives_tracing_that_fails(): # nnx.jit takes its attributes away and does not give them back
+    model, x = Compiled(), jnp.ones((8, 4))
+    def over_global(x): return SURVIVOR.step(x)
+    globals()['SURVIVOR'] = other = Compiled()
+    for fn in (lambda x: model.step(x), over_global):
+        with pytest.raises(ProfilingError, match='TraceContextError'): trace_program(fn, (x,))
+    for network in (model, other):
+        assert {'layer', 'norm', 'count'} <= set(vars(network)) and network.step(x).shape == (8, 4)

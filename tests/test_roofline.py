@@ -287,3 +287,8 @@ def test_drawing_on_given_axes_and_nothing_at_all(figure):
 def test_a_result_remembers_its_roof():
     spec = roofline(4000, 100, 8.0, SPEC, dtype='float32')._spec()
     assert (spec.peak_flops, spec.memory_bandwidth, spec.name) == (pytest.approx(250.0), pytest.approx(100.0), 'test')
+
+
+def test_inputs_are_a_list_of_arguments():
+    for wrong in (jnp.ones((3, 3)), np.ones(3), {'x': 1}, None):
+        with pytest.raises(ConfigError, match='inputs must be a list'): RooflineAnalyzer(hardware_specs=CPU).analyze_operation(jnp.tanh, wrong)

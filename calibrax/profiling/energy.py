@@ -445,20 +445,28 @@ def _decorated(func: Any, measured: Callable[[], AbstractContextManager[None]]) 
     return awaited if inspect.iscoroutinefunction(func) else called
 
 # %% ../../nbs/profiling/energy.ipynb #bc3d6db6
+def _check_rapl(rapl: Any) -> Any:
+    "Counters, a folder, or None"
+    if rapl is None or isinstance(rapl, (str, Path)) or not isinstance(rapl, type) and callable(getattr(rapl, 'read', None)) and hasattr(rapl, 'resolution_sec'): return rapl
+    raise ConfigError(f'rapl must be RaplCounters or a folder, found {type(rapl).__name__}', hint='RaplCounters(root=) reads another folder; leave it out for /sys/class/powercap')
+
+def _counters(rapl: Any) -> RaplCounters: # a folder is looked through anew for each block
+    return RaplCounters() if rapl is None else RaplCounters(rapl) if isinstance(rapl, (str, Path)) else rapl
+
 class _Blocks:
     "Begins and ends sessions; blocks may lie in each other, and several threads may share a monitor"
     def __init__(self,
         sample_interval_sec: float = 0.1, # seconds between two readings
         *,
         gpu: GpuPowerSource | GpuEnergySource | Sequence[GpuPowerSource | GpuEnergySource] | None = None, # one GPU or several, which are added; None for none
-        rapl: RaplCounters | None = None, # the processor's counters; None looks where Linux has them
+        rapl: RaplCounters | str | Path | None = None, # the processor's counters, or the folder to read them from; None looks where Linux has them
     ):
-        self._gpus, self._rapl, self._interval = _sources(gpu), rapl, _check_interval(sample_interval_sec)
+        self._gpus, self._rapl, self._interval = _sources(gpu), _check_rapl(rapl), _check_interval(sample_interval_sec)
         self._open, self._lock = list[_Session](), threading.Lock()
         self._latest: _Session | None = None
 
     def _begin(self) -> _Session:
-        self._latest = session = _Session(self._interval, _Window(self._gpus, self._rapl or RaplCounters()))
+        self._latest = session = _Session(self._interval, _Window(self._gpus, _counters(self._rapl)))
         return session
 
     def _end(self, session: _Session, exc: BaseException | None) -> None:
@@ -572,7 +580,7 @@ def measure_energy(
     min_seconds: float | None = None, # repeat the call for at least so long; None chooses by the counters, at least a second
     warmup: int = 1, # calls before, which also compile
     gpu: GpuPowerSource | GpuEnergySource | Sequence[GpuPowerSource | GpuEnergySource] | None = None, # as in `EnergyMonitor`
-    rapl: RaplCounters | None = None, # as in `EnergyMonitor`
+    rapl: RaplCounters | str | Path | None = None, # as in `EnergyMonitor`
 ) -> CallEnergy: # for one call
     """Measure the energy of one call by repeating it until the counters have moved far enough.
 

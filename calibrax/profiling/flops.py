@@ -8,12 +8,14 @@ __all__ = ['FlopsResult', 'cost_mapping', 'program_flops', 'count_flops', 'Flops
 
 # %% ../../nbs/profiling/flops.ipynb #33866e63
 import html
+import math
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import field
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +94,12 @@ def _plot_shares(result: FlopsResult, axes: 'Axes | None') -> 'tuple[Figure, Axe
     with figure_style():
         figure: Any = axes.figure if axes is not None else plt.figure(figsize=(5, 0.6 + 0.28*max(len(shares), 1)))
         axes = axes if axes is not None else figure.add_subplot()
-        bars = axes.barh([name for _, name in shares], [flops for flops, _ in shares])
-        axes.bar_label(bars, [format_si(flops, 'FLOP') for flops, _ in shares], padding=3, fontsize=8)
-        axes.set(xlabel='floating-point operations', xscale='log', title=result.function_name)
-        axes.margins(x=0.25)
+        percents = [100*flops/max(result.counted_flops, 1) for flops, _ in shares]
+        bars = axes.barh([name for _, name in shares], percents)
+        axes.bar_label(bars, [f'{format_si(flops, "FLOP")} ({percent:.1f}%)' for (flops, _), percent in zip(shares, percents)], padding=3, fontsize=8)
+        axes.set(xlabel='share of the counted operations [%]', title=result.function_name)
+        axes.margins(x=0.35)
+        axes.grid(False, axis='y')
     return figure, axes
 
 # %% ../../nbs/profiling/flops.ipynb #eaec2dc5
@@ -134,6 +138,7 @@ def _bytes_of_turn(eqn: Any, outs: _Mask) -> int:
     if (moved := _moved(compiled)[0]) is None: raise _NoBytes('XLA does not say how many bytes a loop moves')
     return moved
 
+# %% ../../nbs/profiling/flops.ipynb #bf1e66dc
 _ROUNDS = re.compile(r'= \(s32\[\], (u32\[[\d,]*\])\S*, \1\S*, u32\[\], u32\[\], (?:/\*index=5\*/)?u32\[\], u32\[4\]\S*, u32\[4\]\S*\) while\(.*?body=%?([\w.-]+).*"n":"(\d+)"')
 _STEP = re.compile(r'%?([\w.-]+) = (\w+)\[([\d,]*)\]\S* ([\w-]+)\(([^)]*)\)')
 _UNMOVED = ('parameter', 'get-tuple-element', 'tuple', 'constant', 'bitcast')
@@ -151,11 +156,42 @@ def _random_bytes(text: str) -> tuple[int, int]: # how many such loops, and the 
         if moved: found, more = found + 1, more + (int(turns) - 1)*moved
     return found, more
 
+# %% ../../nbs/profiling/flops.ipynb #271feba4
+_FUSED, _BITS, _COMPUTATION = re.compile(r'calls=%?([\w.-]+)'), re.compile(r'\d+'), re.compile(r'(?m)^%?([\w.-]+) \(.*\n((?: .*\n)*)')
+
+@cache
+def _counts_tables() -> bool:
+    "Whether XLA counts all of a table from which a fused gather takes rows"
+    import jax
+    shape: Any = jax.ShapeDtypeStruct
+    probe = jax.jit(lambda table, rows: table[rows]).lower(shape((4096, 4), 'float32'), shape((8,), 'int32')).compile()
+    return (_figures(probe.cost_analysis())[1] or 0) >= 4*4096*4
+
+def _table_bytes(text: str) -> int: # bytes
+    "What fused gathers leave alone of their tables, in the text of a compiled program"
+    untouched = 0
+    fused = set(_FUSED.findall(text)) if ' gather(' in text and _counts_tables() else ()
+    for name, body in _COMPUTATION.findall(text) if fused else ():
+        if name not in fused or ' gather(' not in body: continue
+        steps = {step: (_step_bytes(kind, shape), what, operands.split(',')[0].strip(' %')) for step, kind, shape, what, operands in _STEP.findall(body)}
+        def alone(name: str) -> bool: return name in steps and len(re.findall(rf'%{re.escape(name)}[,)]', body)) == 1     # nothing else reads it
+        for size, what, table in steps.values():
+            if what != 'gather' or not alone(table): continue
+            seen = steps[table][0]
+            while steps[table][1] in ('convert', 'bitcast', 'bitcast-convert') and alone(steps[table][2]): table = steps[table][2]
+            if steps[table][1] == 'parameter': untouched += max(0, steps[table][0] - size*steps[table][0]//max(seen, 1))
+    return untouched
+
+def _step_bytes(kind: str, shape: str) -> int:
+    bits = _BITS.search(kind)
+    return math.prod(map(int, filter(None, shape.split(','))))*max(1, int(bits[0])//8 if bits else 1)
+
 def _moved(compiled: Any) -> tuple[int | None, int]: # bytes, and how many loops are in the program besides those of random numbers
-    "What XLA says of a compiled program, with the loops of random numbers counted in full"
+    "What XLA says of a compiled program, with the loops of random numbers in full, and of the tables of fused gathers only the rows"
     moved, text = _figures(compiled.cost_analysis())[1], compiled.as_text() or ''
+    if re.search(r'\bconditional\(', text): raise _NoBytes('XLA takes the branch of a cond that moves the most, whichever runs')
     rounds, more = _random_bytes(text)
-    return None if moved is None else moved + more, len(re.findall(r'\bwhile\(', text)) - rounds
+    return None if moved is None else moved + more - _table_bytes(text), len(re.findall(r'\bwhile\(', text)) - rounds
 
 # %% ../../nbs/profiling/flops.ipynb #5006da27
 class _Traffic:
@@ -201,7 +237,7 @@ def _bytes(program: Program, walk: _Branches) -> int:
     if moved is None: raise _NoBytes('XLA does not say for this program')
     traffic = _Traffic(walk)
     missing = traffic.missing(program.jaxpr)
-    if made != traffic.loops: raise _NoBytes(f'XLA runs {made} loops where the program has {traffic.loops}, and counts each of them once')
+    if made != traffic.loops: raise _NoBytes(f'XLA runs {made} loop{"s"*(made != 1)} where the program has {traffic.loops}, and counts each of them once')
     return (moved + missing)*_devices(program.compiled)
 
 # %% ../../nbs/profiling/flops.ipynb #cd3e71ea

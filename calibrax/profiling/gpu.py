@@ -8,13 +8,12 @@ __all__ = ['GPUMemoryProfiler', 'detect_gpus', 'analyze_memory_pattern', 'Memory
 
 # %% ../../nbs/profiling/gpu.ipynb #e10c25e0
 import gc
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..core.display import Table, format_quantity
-from ..core.errors import ConfigError, ProfilingError
+from ..core.errors import CalibraxError, ConfigError, ProfilingError
 from ..core.log import get_logger
 from ..core.measurements import GpuClocks, GpuMemory, GpuPower
 from ..core.records import Record, record
@@ -140,35 +139,40 @@ class GPUMemoryProfiler(_Readings):
     def __repr__(self) -> str: return f'GPUMemoryProfiler({self.name})'
 
     def get_memory_usage(self) -> dict[str, float]: # `gpu_memory_used_mb`, `gpu_memory_total_mb`, `gpu_memory_utilization` (a fraction)
-        "Older spelling of `memory()`."
+        "Older spelling of `memory()`; zeros where it is not known."
         known = self.memory()
-        values = (math.nan,)*3 if known is None else (known.used_mb, known.total_mb, known.occupancy)
+        values = (0.0,)*3 if known is None else (known.used_mb, known.total_mb, known.occupancy)
         return dict(zip(('gpu_memory_used_mb', 'gpu_memory_total_mb', 'gpu_memory_utilization'), values))
 
     def get_utilization(self) -> float: # per cent
-        "Older spelling of `utilization()`."
+        "Older spelling of `utilization()`; 0 where it is not known."
         known = self.utilization()
-        return math.nan if known is None else known
+        return 0.0 if known is None else known
 
     def get_clock_info(self) -> dict[str, float]: # `gpu_clock_mhz`, `mem_clock_mhz`
-        "Older spelling of `clocks()`."
+        "Older spelling of `clocks()`; zeros where they are not known."
         known = self.clocks()
-        return {'gpu_clock_mhz': math.nan, 'mem_clock_mhz': math.nan} if known is None else {'gpu_clock_mhz': known.graphics_mhz, 'mem_clock_mhz': known.memory_mhz}
+        return {'gpu_clock_mhz': 0.0, 'mem_clock_mhz': 0.0} if known is None else {'gpu_clock_mhz': known.graphics_mhz, 'mem_clock_mhz': known.memory_mhz}
 
     def get_power_info(self) -> dict[str, float]: # `power_draw_w`, `power_limit_w`
-        "Older spelling of `power()`."
+        "Older spelling of `power()`; zeros where it is not known."
         known = self.power()
-        if known is None: return {'power_draw_w': math.nan, 'power_limit_w': math.nan}
-        return {'power_draw_w': known.draw_w, 'power_limit_w': math.nan if known.limit_w is None else known.limit_w}
+        return {'power_draw_w': 0.0 if known is None else known.draw_w, 'power_limit_w': 0.0 if known is None else known.limit_w or 0.0}
 
     def analyze_memory_pattern(self,
-        measurements: Sequence[Mapping[str, float]], # what `get_memory_usage` gave, in order of time
+        measurements: Sequence[Mapping[str, float]], # what `get_memory_usage` gave, in order of time; total or utilization may be missing
     ) -> list[str]: # suggestions
         "Older spelling of the function `analyze_memory_pattern`."
-        try: readings = [GpuMemory(used_mb=m['gpu_memory_used_mb'], total_mb=m['gpu_memory_total_mb']) for m in measurements]
-        except (KeyError, TypeError) as e:
-            raise ConfigError(f'a measurement needs gpu_memory_used_mb and gpu_memory_total_mb: {e}', hint='pass what get_memory_usage() gives') from e
-        return analyze_memory_pattern(readings)
+        try: return analyze_memory_pattern([_measured(m) for m in measurements])
+        except (KeyError, TypeError, AttributeError, CalibraxError) as e:
+            raise ConfigError(f'a measurement needs gpu_memory_used_mb, and gpu_memory_total_mb or gpu_memory_utilization: {e!r}',
+                              hint='pass what get_memory_usage() gives') from e
+
+def _measured(m: Mapping[str, float]) -> GpuMemory:
+    "A measurement of old; the total follows from the fraction where it is missing"
+    used, fraction = m['gpu_memory_used_mb'], m.get('gpu_memory_utilization')
+    if 'gpu_memory_total_mb' in m or fraction is None: return GpuMemory(used_mb=used, total_mb=m['gpu_memory_total_mb'])
+    return GpuMemory(used_mb=used, total_mb=used/fraction if fraction > 0 else 0.0)
 
 # %% ../../nbs/profiling/gpu.ipynb #1bcb0736
 def detect_gpus() -> list[GPUProfilerProtocol]: # one for each GPU; empty where there is none
@@ -191,8 +195,8 @@ def analyze_memory_pattern(
     if len(readings) >= 3 and (growth := (readings[-1].used_mb - readings[0].used_mb)/(len(readings) - 1)) > 10:
         found.append(f'memory grows by {growth:.0f} MB a reading: a leak, if it goes on; look for arrays that lists or caches keep')
     fullest, mean = max((r.occupancy for r in readings), default=0.0), sum(r.occupancy for r in readings)/max(len(readings), 1)
-    if fullest > 0.9: found.append(f'memory was {fullest:.0%} full: a smaller batch or jax.checkpoint keeps away from running out')
-    elif mean > 0.8: found.append(f'memory is {mean:.0%} full on average: little room for a larger batch')
+    if fullest > 0.9: found.append(f'memory use is high, {fullest:.0%} of the card at its peak: a smaller batch or jax.checkpoint keeps away from running out')
+    elif mean > 0.8: found.append(f'memory use is high, {mean:.0%} of the card on average: little room for a larger batch')
     return found
 
 # %% ../../nbs/profiling/gpu.ipynb #233c05a4

@@ -99,8 +99,17 @@ class HardwareSpec(_Figures):
         "A value as from the older dicts (older spelling)."
         return self[key] if key in _OLD_KEYS else default
 
+    def items(self) -> tuple[tuple[str, Any], ...]: # pairs of key and value
+        "The pairs of the older dicts (older spelling)."
+        return tuple((key, self[key]) for key in _OLD_KEYS)
+
+    def values(self) -> tuple[Any, ...]: # in the order of `keys()`
+        "The values of the older dicts (older spelling)."
+        return tuple(self[key] for key in _OLD_KEYS)
+
     def __contains__(self, key: object) -> bool: return key in _OLD_KEYS
     def __iter__(self) -> Iterator[str]: return iter(_OLD_KEYS)
+    def __len__(self) -> int: return len(_OLD_KEYS)
     def __getitem__(self, key: str) -> Any:
         if key == 'peak_flops_bf16': return self.peak_flops_by_dtype.get('bfloat16', self.peak_flops)
         if key in _OLD_KEYS: return getattr(self, key)
@@ -116,6 +125,8 @@ class HardwareSpec(_Figures):
 
     def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'! {w}' for w in self.warnings or ())])
     def _repr_html_(self) -> str: return self.table()._repr_html_() + ''.join(f'<p>⚠ {html.escape(w)}</p>' for w in self.warnings or ())
+
+Mapping.register(HardwareSpec)      # a Run takes one as its environment, as it took the dicts
 
 def _flops(value: float) -> str:
     scale, unit = (1e12, 'TFLOP/s') if value >= 1e12 else (1e9, 'GFLOP/s')
@@ -417,7 +428,7 @@ def _stored_spec(file: Path, machine: dict[str, Any]) -> HardwareSpec | None:
         if data['machine'] != machine: return None
         spec = HardwareSpec.from_dict(data['spec'])
         return HardwareSpec(**{name: getattr(spec, name) for name in HardwareSpec.__dataclass_fields__})     # type: ignore[attr-defined]
-    except FileNotFoundError: return None
+    except (FileNotFoundError, NotADirectoryError): return None
     except (CalibraxError, OSError, TypeError, KeyError) as e:
         _log.warning('%s is damaged and measured again: %s', file, e)
         return None

@@ -109,7 +109,8 @@ _PRODUCT = {'other': 0, 'float': 2, 'complex': 8}
 def _dot(eqn: Any) -> _Count:
     (contracted, _), _ = eqn.params['dimension_numbers']
     depth = math.prod(_shape(eqn.invars[0])[d] for d in contracted)
-    return _PRODUCT[_kind_of(eqn.outvars[0])]*_size(eqn.outvars[0])*depth, 0
+    weight = (_PRODUCT if contracted else {'other': 0, 'float': 1, 'complex': 6})[_kind_of(eqn.outvars[0])]
+    return weight*_size(eqn.outvars[0])*depth, 0
 
 def _ragged_dot(eqn: Any) -> tuple[int, int, str]:
     "Each row meets the one matrix of its group"

@@ -43,11 +43,11 @@ def _rows(p: 'Profile') -> Iterator[tuple[str, str]]:
     if p.flops and p.flops.total_flops is not None: yield 'operations', format_si(p.flops.total_flops, 'FLOP')
     if p.flops and p.flops.bytes_accessed is not None: yield 'bytes moved', format_si(p.flops.bytes_accessed, 'B')
     if p.roofline: yield from _roofline_rows(p.roofline)
-    if p.memory_bytes: yield 'device memory', f'{format_quantity(p.memory_bytes["peak"]/2**20, "MB")} at most'
+    if p.memory_bytes: yield 'device memory', f'{format_quantity(p.memory_bytes["peak"]/2**20, "MiB")} at most'
     if p.resources:
-        yield 'process memory', f'{format_quantity(p.resources.peak_rss_mb, "MB")} at most, {p.resources.memory_growth_mb:+.2f} MB'
+        yield 'process memory', f'{format_quantity(p.resources.peak_rss_mb, "MiB")} at most, {p.resources.memory_growth_mb:+.2f} MiB'
         if p.resources.mean_cpu_percent is not None: yield 'CPU', f'{p.resources.mean_cpu_percent:.0f}% of one core'
-        if p.resources.peak_gpu_mem_mb is not None: yield 'GPU memory', format_quantity(p.resources.peak_gpu_mem_mb, 'MB')
+        if p.resources.peak_gpu_mem_mb is not None: yield 'GPU memory', format_quantity(p.resources.peak_gpu_mem_mb, 'MiB')
         if p.resources.mean_gpu_util is not None: yield 'GPU use', f'{p.resources.mean_gpu_util:.0f}%'
     if p.joules_per_call is not None: yield 'energy per call', format_si(p.joules_per_call, 'J')
 
@@ -90,11 +90,15 @@ class Profile(Record):
         "All figures with their units."
         return Table(('figure', 'value'), tuple(_rows(self)), f'{self.name} on {self.device}, {self.calls} calls', widest=60)
 
-    def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'! {w}' for w in self.timing.warnings or ()),
+    def doubts(self) -> tuple[str, ...]: # one sentence each
+        "What makes figures of the table doubtful: warnings about the times, the roofline and the device's own figures."
+        return (*(self.timing.warnings or ()), *((self.roofline.warnings or ()) if self.roofline else ()))
+
+    def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'! {w}' for w in self.doubts()),
                                                  *(f'– no {figure}: {why}' for figure, why in self.unavailable.items())])
 
     def _repr_html_(self) -> str:
-        notes = [*(f'⚠ {w}' for w in self.timing.warnings or ()), *(f'no {figure}: {why}' for figure, why in self.unavailable.items())]
+        notes = [*(f'⚠ {w}' for w in self.doubts()), *(f'no {figure}: {why}' for figure, why in self.unavailable.items())]
         return self.table()._repr_html_() + ''.join(f'<p>{html.escape(note)}</p>' for note in notes)
 
     def to_run(self, *,
@@ -217,7 +221,8 @@ def _timed(call: Callable[..., Any], setup: Callable[[], Any] | None, options: M
 # %% ../../nbs/profiling/profiles.ipynb #58d9c371
 def _checked_parts(fn: Callable[..., Any], include: Collection[str]) -> tuple[str, ...]:
     "The parts asked for; refuses what is unknown, and a function whose own keywords `profile` would take away"
-    parts = (include,) if isinstance(include, str) else tuple(include)
+    try: parts = (include,) if isinstance(include, str) else tuple(include)
+    except TypeError: raise ConfigError(f'include is {include!r}', hint=f'a list of any of {", ".join(_PARTS)}; () for the time alone') from None
     for part in parts:
         if part not in _PARTS: raise ConfigError(f'include has {part!r}', hint=f'choose among {", ".join(_PARTS)}')
     try: parameters = inspect.signature(fn).parameters.values()
@@ -253,6 +258,13 @@ def _memory(program: Program | None, missing: dict[str, str]) -> dict[str, int] 
     if memory is None: missing['device memory'] = 'the backend does not say'
     return memory
 
+def _with_settings(timing: CallTiming) -> CallTiming:
+    "The timing with a warning where JAX was told not to compile"
+    import jax
+    if not jax.config.jax_disable_jit: return timing        # type: ignore[attr-defined]
+    return replace(timing, warnings=(*(timing.warnings or ()), 'jax_disable_jit is set: the calls ran operation by operation, and what is said of the compiled '
+                                                               'program is not what ran'))
+
 def _device() -> str: # e.g. `NVIDIA H100 80GB HBM3`
     if (jax := sys.modules.get('jax')) is None: return 'cpu'
     return str(jax.devices()[0].device_kind)
@@ -282,6 +294,7 @@ def profile(
     call, setup = _to_call(fn, args, kwargs, program, jit)
     gpus = _readers(gpu, parts, missing)
     timing, resources, energy = _timed(call, setup, {'warmup': warmup, 'iterations': iterations, **_waiting(fn, args, kwargs)}, parts, gpus, missing)
+    if program is not None: timing = _with_settings(timing)
     flops = _operations(fn, args, kwargs, program, reason, missing) if {'flops', 'roofline'} & set(parts) else None
     spec, result = _under_roof(program, flops, timing.median_sec, hardware, missing) if 'roofline' in parts else (hardware, None)
     for summary in (resources, energy): missing.update(_reasons(summary.unavailable if summary else None, bool(gpus)))
@@ -291,14 +304,14 @@ def profile(
 
 # %% ../../nbs/profiling/profiles.ipynb #f8050d75
 _DEFINITIONS = {
-    'device_memory': ('MB', MetricDirection.LOWER, 'most that the compiled program holds on its device'),
+    'device_memory': ('MiB', MetricDirection.LOWER, 'most that the compiled program holds on its device'),
     'energy_per_call': ('J', MetricDirection.LOWER, 'energy of the measured stretch over its calls'),
     'gpu_energy_joules': ('J', MetricDirection.INFO, 'of all GPUs, over the measured stretch'),
     'cpu_energy_joules': ('J', MetricDirection.INFO, 'of the processor and its memory, over the measured stretch'),
     'total_flops': ('FLOP', MetricDirection.INFO, 'floating-point operations of a call'),
     'bytes_accessed': ('B', MetricDirection.INFO, 'bytes that a call moves to and from memory'),
     'roofline_efficiency': ('%', MetricDirection.INFO, 'share of what the device could do at this intensity'),
-    'peak_rss': ('MB', MetricDirection.INFO, 'largest resident memory of the process'),
+    'peak_rss': ('MiB', MetricDirection.INFO, 'largest resident memory of the process'),
     'trace_time': ('s', MetricDirection.INFO, 'tracing'), 'lower_time': ('s', MetricDirection.INFO, 'lowering to StableHLO'),
     'xla_time': ('s', MetricDirection.INFO, 'compiling by XLA'),
 }

@@ -166,9 +166,15 @@ def trace_program(
 
     Raises `ConfigError` for what is no function, and `ProfilingError`, with the place, when the function raises while it is
     traced."""
-    import jax
     kwargs, name = dict(kwargs or {}), _name(fn)
     _check_function(fn, name)
+    called: Any = fn
+    while isinstance(called, partial) and any(map(_is_network, (*called.args, *called.keywords.values()))):     # a method under nnx.jit is one
+        args, kwargs, called = (*called.args, *args), {**called.keywords, **kwargs}, called.func
+    with _left_alone(called): return _trace(called, args, kwargs, name, anew)
+
+def _trace(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, anew: bool) -> Program:
+    import jax
     if not (hasattr(fn, 'trace') and hasattr(fn, 'clear_cache')): return _trace_flat(fn, args, kwargs, name, anew)
     if anew: fn.clear_cache()
     start = time.perf_counter()
@@ -209,6 +215,31 @@ def _without_constants(closed: 'ClosedJaxpr') -> 'ClosedJaxpr':
     if not closed.consts: return closed
     jaxpr = closed.jaxpr
     return type(closed)(jaxpr.replace(constvars=[], invars=[*jaxpr.constvars, *jaxpr.invars]), ())
+
+def _networks_held(fn: Any) -> Iterator[Any]:
+    "Networks that a function has without being passed them: its own, those it closes over, and global ones"
+    while isinstance(fn, partial): fn = fn.func
+    if _is_network(own := getattr(fn, '__self__', None)): yield own
+    fn = getattr(fn, '__func__', getattr(fn, '__wrapped__', fn))
+    for cell in getattr(fn, '__closure__', None) or ():
+        try:
+            if _is_network(cell.cell_contents): yield cell.cell_contents
+        except ValueError: pass     # not filled yet
+    known = getattr(fn, '__globals__', {})
+    yield from (known[name] for name in getattr(getattr(fn, '__code__', None), 'co_names', ()) if _is_network(known.get(name)))
+
+@contextmanager
+def _left_alone(fn: Any) -> Iterator[None]:
+    "Give networks their attributes back: nnx.jit within a program takes them from a network that is no input of it, and fails"
+    saved = [(node, dict(vars(node))) for network in (_networks_held(fn) if 'flax.nnx' in sys.modules else ())
+             for _, node in sys.modules['flax.nnx'].iter_graph(network) if _is_network(node)]
+    try: yield
+    finally:
+        for node, attributes in saved:
+            now = vars(node)
+            if now.keys() != attributes.keys() or any(now[name] is not value for name, value in attributes.items()):
+                now.clear()
+                now.update(attributes)
 
 @contextmanager
 def _traced(name: str) -> Iterator[None]:

@@ -436,7 +436,7 @@ def _plot(samples: Sequence[ResourceSample], axes: 'Sequence[Axes] | None') -> '
         use.step(t, [s.cpu_percent for s in samples], where='pre', label='process (of one core)')
         for panel, values in ((memory, [s.gpu_mem_mb for s in samples]), (use, [s.gpu_util for s in samples])):
             if any(v is not None for v in values): panel.plot(t, [math.nan if v is None else v for v in values], marker=mark, label='GPU')
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.08*panel.dataLim.y1 or 1)
             if len(panel.get_legend_handles_labels()[1]) > 1: panel.legend()
         memory.set_ylabel('memory [MB]')
         use.set(ylabel='in use [%]', xlabel='time [s]')

@@ -289,6 +289,11 @@ def _placed(program: 'Program', counted: 'FlopsResult', seconds: float, given: A
     return replace(result, recommendations=(*result.recommendations, *_alignment(program, spec)), warnings=(*doubts, *(result.warnings or ())) or None)
 
 # %% ../../nbs/profiling/roofline.ipynb #3d6ddd5e
+def _listed(inputs: Any) -> tuple[Any, ...]:
+    "Positional arguments; an array is one argument, and going through it would give its rows"
+    if isinstance(inputs, (list, tuple)): return tuple(inputs)
+    raise ConfigError(f'inputs must be a list of arguments, found {type(inputs).__name__}', hint='analyze_operation(f, [x]) for a function of one argument')
+
 @dataclass(frozen=True, kw_only=True)
 class RooflineAnalyzer:
     "Times functions, counts what they do, and places them under the roof of a device."
@@ -308,7 +313,7 @@ class RooflineAnalyzer:
         device's peak for the dtype is not known, and `ProfilingError` when the function raises."""
         from calibrax.profiling.flops import FlopsUnavailableError, program_flops
         from calibrax.profiling.programs import trace_program
-        program = trace_program(func, tuple(inputs))
+        program = trace_program(func, _listed(inputs))
         counted = program_flops(program)
         flops = counted.total_flops if flops_override is None else _number('flops_override', flops_override, zero=True)
         if flops is None:
