@@ -10,6 +10,7 @@ from calibrax.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from calibrax.bench.lifecycle import run_benchmark as run_benchmark
+    from calibrax.analysis.assessment import assess as assess
     from calibrax.analysis.ranking import rank_table as rank_table
     from calibrax.analysis.regression import compare_runs as compare_runs, detect_regressions as detect_regressions
     from calibrax.ci.guard import CIGuard as CIGuard
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from calibrax.storage.store import Store as Store
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
+    'analysis.assessment': ('assess',),
     'analysis.ranking': ('rank_table',),
     'analysis.regression': ('compare_runs', 'detect_regressions'),
     'bench.lifecycle': ('run_benchmark',),

@@ -62,7 +62,7 @@ def distances(parents, start):
 def brute_force(parents, head, target, measured):
     "By definition: (distance, the commits that may be chosen)"
     common = set(distances(parents, head)) & set(distances(parents, target))
-    base, = [c for c in common if not any(c != o and c in distances(parents, o) for o in common)]
+    base, = common - {a for c in common for a in parents[c]}        # the ancestors of a common one are common too
     line, c = [base], base
     while parents[c]: line.append(c := parents[c][0])
     chosen = [(n, {c}) for n, c in enumerate(line) if c in measured and c != head]

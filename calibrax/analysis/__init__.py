@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from calibrax.analysis.assessment import comparable_runs as comparable_runs, plot_assessment as plot_assessment
     from calibrax.analysis.comparison import ComparisonReport as ComparisonReport, MetricComparison as MetricComparison
     from calibrax.analysis.comparison import compare_configurations as compare_configurations, plot_configurations as plot_configurations
+    from calibrax.analysis.policies import Evidence as Evidence, centre as centre, few_runs_evidence as few_runs_evidence
+    from calibrax.analysis.policies import history_evidence as history_evidence, paired_evidence as paired_evidence
     from calibrax.analysis.pareto import ParetoFront as ParetoFront, pareto_front as pareto_front, plot_pareto as plot_pareto
     from calibrax.analysis.ranking import Ranking as Ranking, aggregate_score as aggregate_score, plot_ranking as plot_ranking
     from calibrax.analysis.ranking import rank_table as rank_table
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'assessment': ('Assessment', 'AssessedChange', 'Policy', 'assess', 'comparable_runs', 'plot_assessment'),
     'comparison': ('ComparisonReport', 'MetricComparison', 'compare_configurations', 'plot_configurations'),
+    'policies': ('Evidence', 'centre', 'few_runs_evidence', 'history_evidence', 'paired_evidence'),
     'pareto': ('ParetoFront', 'pareto_front', 'plot_pareto'),
     'ranking': ('Ranking', 'aggregate_score', 'plot_ranking', 'rank_table'),
     'regression': ('Change', 'Changes', 'Comparison', 'Regressions', 'Verdict', 'compare_runs', 'detect_regressions', 'judge',

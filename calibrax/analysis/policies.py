@@ -10,6 +10,7 @@ __all__ = ['UP', 'DOWN', 'ASSUMED_NOISE', 'FEWEST_RUNS', 'centre', 'Evidence', '
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ..core.errors import StatisticsError
 from ..core.models import Metric
@@ -35,10 +36,30 @@ def centre(
 # %% ../../nbs/analysis/policies.ipynb #d71d12b5
 UP, DOWN = 1, -1
 
-def _quantile(degrees: float, probability: float) -> float:
-    from scipy import special
-    return float(special.ndtri(probability) if math.isinf(degrees) else special.stdtrit(degrees, probability))
+def _beyond(degrees: float, t: float) -> float:
+    "The chance that Student's t exceeds `t`, for whole or infinite degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4)"
+    if math.isinf(degrees): return math.erfc(t/math.sqrt(2))/2
+    odd, square = int(degrees) % 2, 1/(1 + t/degrees*t)
+    angle = math.atan2(t, math.sqrt(degrees))
+    term, total = (math.cos(angle) if odd else 1.0), 0.0
+    for k in range(odd + 1, int(degrees), 2):       # of the series in cos², from its first term
+        total += term
+        term *= square*k/(k + 1)
+    within = (angle + math.sin(angle)*total)*2/math.pi if odd else math.sin(angle)*total
+    return max(0.0, (1 - within)/2)
 
+@lru_cache(maxsize=1024)
+def _quantile(degrees: float, probability: float) -> float:
+    "The value that Student's t stays below with this probability, by bisection"
+    if probability < 0.5: return -_quantile(degrees, 1 - probability)
+    low, high = 0.0, 1.0
+    while _beyond(degrees, high) > 1 - probability and high < 1e12: low, high = high, 2*high
+    for _ in range(60):
+        middle = (low + high)/2
+        low, high = (middle, high) if _beyond(degrees, middle) > 1 - probability else (low, middle)
+    return high
+
+# %% ../../nbs/analysis/policies.ipynb #f23dc3a7
 @record
 class Evidence(Record):
     "How far a metric moved, and what chance could do; a change is a share of the level's size."
@@ -66,11 +87,10 @@ class Evidence(Record):
         side: int, # `UP` or `DOWN`
     ) -> float: # between 0 and 1
         "The chance that noise alone moves the metric at least so far to this side."
-        from scipy import special
         bias, error = self._noise(side)
         excess = side*self.effect - bias
         if not error: return 0.0 if excess > 0 else 1.0
-        return float(special.ndtr(-excess/error) if math.isinf(self.degrees) else special.stdtr(self.degrees, -excess/error))
+        return _beyond(self.degrees, excess/error)
 
     def limit(self,
         side: int, # `UP` or `DOWN`
@@ -199,9 +219,9 @@ def history_evidence(
     if len(kept) < FEWEST_RUNS:
         raise StatisticsError(f'{len(kept)} earlier runs are too few to show how runs differ', hint=f'{FEWEST_RUNS} are needed; few_runs_evidence judges by fewer')
     values = [centre(m) for m in kept]
-    level = _median(sorted(values))
+    usual = _usual(_shares(_median(sorted(values)), values))
+    level = _median(sorted(v for v, ok in zip(values, usual) if ok))
     *shares, effect = _shares(level, [*values, centre(now)])
-    usual = _usual(shares)
     biases, errors, degrees = _history_noise(shares, usual)
     found = Evidence(level=level, effect=effect, biases=biases, errors=errors, degrees=degrees, basis=f'{len(kept)} earlier runs')
     doubt = _doubt(shares, usual, effect, kept, now, level, found.limit(UP if effect > 0 else DOWN, 0.01)) if effect else ''

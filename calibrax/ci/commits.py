@@ -10,7 +10,10 @@ import contextlib
 import html
 import os
 import random
+import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +46,18 @@ class Worktree:
         return [p for p in (self.root/'src', self.root) if p.is_dir()]
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    "Let Ctrl-C wait until the block is through: a checkout that is cut off leaves a lock and half a tree"
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    old = signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
+    try: yield
+    finally: signal.signal(signal.SIGINT, old)
+    if pressed: raise KeyboardInterrupt
+
+@contextlib.contextmanager
 def worktree(
     repo: str | os.PathLike[str], # a folder of the repository
     commit: str, # a branch, a tag or a commit
@@ -52,15 +67,17 @@ def worktree(
     Hooks do not run, submodules stay empty. Raises `ConfigError` for a name that means no commit, and when git cannot make the tree."""
     name = _commits(repo, commit)[commit]
     top, _, prefix = _git(repo, 'rev-parse', '--show-toplevel', '--show-prefix').stdout.partition('\n')
-    with tempfile.TemporaryDirectory(prefix='calibrax-', ignore_cleanup_errors=True) as place:
-        root = Path(place).resolve()/(Path(top).name or 'project')
-        try:
-            done = _git(repo, 'worktree', 'add', '--quiet', '--detach', str(root), name)
-            if done.returncode: raise ConfigError(f'no working tree for {commit}: {_complaint(done)}', hint='git worktree list shows which there are')
-            yield Worktree(name, root, root/prefix.strip())
-        finally:
-            _git(repo, 'worktree', 'remove', '--force', '--force', str(root))
-    _git(repo, 'worktree', 'prune')
+    place = Path(tempfile.mkdtemp(prefix='calibrax-')).resolve()
+    root = place/(Path(top).name or 'project')
+    try:
+        with _undisturbed(): done = _git(repo, 'worktree', 'add', '--quiet', '--detach', str(root), name)
+        if done.returncode: raise ConfigError(f'no working tree for {commit}: {_complaint(done)}', hint='git worktree list shows which there are')
+        yield Worktree(name, root, root/prefix.strip())
+    finally:
+        with _undisturbed():
+            left = _git(repo, 'worktree', 'remove', '--force', '--force', str(root)).returncode
+            shutil.rmtree(place, ignore_errors=True)
+            if left: _git(repo, 'worktree', 'prune')
 
 # %% ../../nbs/ci/commits.ipynb #7d8d6955
 def _orders(rounds: int, seed: int) -> list[str]:

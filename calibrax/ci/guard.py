@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 OUTCOMES = {0: 'pass', 1: 'fail', 2: 'not_comparable', 3: 'inconclusive'}   # by exit code
 
 @record
-class GuardResult(Record):
-    "What the gate found: the verdict, the exit code, and the comparison that they rest on."
+class _Found(Record):
+    "What the gate found, and what it goes by"
     passed: bool # whether to go on: the exit code is 0
     regressions: tuple[Regression, ...] # what became worse
     threshold: float # allowed worsening, as a share of the baseline's size
@@ -50,6 +50,10 @@ class GuardResult(Record):
         "The changes with one of these verdicts."
         return self.judged.of(*verdicts) if self.judged else Changes()
 
+# %% ../../nbs/ci/guard.ipynb #5afa50e9
+@record
+class GuardResult(_Found):
+    "What the gate found: the verdict, the exit code, and the comparison that they rest on."
     @property
     def missing(self) -> Changes: # one for each metric
         "What the baseline has and the run has not."
@@ -110,8 +114,8 @@ def _require_judged(comparison: Comparison, allow_missing: bool) -> None:
 # %% ../../nbs/ci/guard.ipynb #a8859f4b
 _MOST_READ = 100    # files that the store's index does not know yet, so that a fresh machine with a large store does not wait
 
-class CIGuard:
-    "The gate of a store: judges a run against a baseline."
+class _Rules:
+    "The store, and what a run is judged by"
     def __init__(self,
         store: 'Store', # where runs and baselines are
         threshold: float = 0.05, # allowed worsening, as a share of the baseline's size
@@ -137,6 +141,46 @@ class CIGuard:
         self.target, self.repo = target, repo
         self.allow_missing, self.strict, self.first_run = allow_missing, strict, first_run
 
+# %% ../../nbs/ci/guard.ipynb #0288d7be
+class _Judging(_Rules):
+    "Judges one run by another"
+    def judge(self,
+        run: Run, # the run to judge
+        baseline: Run, # what it is judged by
+    ) -> GuardResult: # verdict, exit code and comparison
+        "Judge one run by another; raises `StatisticsError` when there is nothing that could be judged."
+        _require_measured(run)
+        return self._judged(run, baseline)
+
+    def _judged(self, run: Run, baseline: Run | None) -> GuardResult:
+        assessment: Assessment | None = None
+        if self.policy is not Policy.THRESHOLD or baseline is None:
+            assessment = assess(run, baseline, self.store, self.policy, self.threshold, alpha=self.alpha, metric_defs=self.store.metric_defs, last=self.history)
+        comparison = assessment or compare_runs(run, baseline, self.threshold, metric_defs=self.store.metric_defs)  # type: ignore[arg-type]
+        _require_judged(comparison, self.allow_missing)
+        result = GuardResult(passed=True, regressions=tuple(comparison.regressions), threshold=self.threshold, baseline_id=comparison.baseline_id,
+                             current_id=run.id, comparison=None if assessment else comparison, assessment=assessment, allow_missing=self.allow_missing,
+                             warnings=(*_doubts(comparison), *comparison.warnings), strict=self.strict, damaged=self._damaged(),
+                             notes=_notes(run, baseline))
+        return replace(result, passed=result.exit_code == 0)
+
+    def _damaged(self) -> tuple[str, ...]:
+        return tuple(f'{o.file} cannot be read and was left out: {o.problem}' for o in self.store.damaged(at_most=_MOST_READ))
+
+_MOST_DOUBTS = 5    # metrics named one by one
+
+def _doubts(comparison: Comparison) -> tuple[str, ...]:
+    "What a policy could not decide, as warnings"
+    rows = comparison.labelled(Verdict.SUSPECT, Verdict.INCONCLUSIVE)
+    named = tuple(f'{label} {c.metric} {c.verdict.words}: {c.reason}' for label, c in rows[:_MOST_DOUBTS])
+    return (*named, f'{len(rows) - _MOST_DOUBTS} more metric(s) suspect or inconclusive') if len(rows) > _MOST_DOUBTS else named
+
+def _notes(run: Run, baseline: Run | None) -> tuple[str, ...]:
+    return (f'run {run.id} is the baseline itself: nothing new was measured',) if baseline and run.id == baseline.id else ()
+
+# %% ../../nbs/ci/guard.ipynb #867ea5c5
+class CIGuard(_Judging):
+    "The gate of a store: judges a run against a baseline."
     def check(self,
         run_id: str | None = None, # the run to judge; the latest when left out
     ) -> GuardResult: # verdict, exit code and comparison
@@ -156,14 +200,6 @@ class CIGuard:
         if self.first_run == 'error': raise _no_baseline(self.baseline)
         return self._accept(run)
 
-    def judge(self,
-        run: Run, # the run to judge
-        baseline: Run, # what it is judged by
-    ) -> GuardResult: # verdict, exit code and comparison
-        "Judge one run by another; raises `StatisticsError` when there is nothing that could be judged."
-        _require_measured(run)
-        return self._judged(run, baseline)
-
     def _by_ancestry(self, run_id: str | None, target: str) -> GuardResult:
         from calibrax.ci.ancestry import nearest_measured_ancestor
         run = self.store.load('latest' if run_id is None else run_id)
@@ -173,34 +209,8 @@ class CIGuard:
         result = self.judge(run, self.store.load(ancestor.run_id))
         return replace(result, notes=(f'the baseline is {ancestor.reason}', *result.notes))
 
-    def _judged(self, run: Run, baseline: Run | None) -> GuardResult:
-        assessment: Assessment | None = None
-        if self.policy is not Policy.THRESHOLD or baseline is None:
-            assessment = assess(run, baseline, self.store, self.policy, self.threshold, alpha=self.alpha, metric_defs=self.store.metric_defs, last=self.history)
-        comparison = assessment or compare_runs(run, baseline, self.threshold, metric_defs=self.store.metric_defs)  # type: ignore[arg-type]
-        _require_judged(comparison, self.allow_missing)
-        result = GuardResult(passed=True, regressions=tuple(comparison.regressions), threshold=self.threshold, baseline_id=comparison.baseline_id,
-                             current_id=run.id, comparison=None if assessment else comparison, assessment=assessment, allow_missing=self.allow_missing,
-                             warnings=(*_doubts(comparison), *comparison.warnings), strict=self.strict, damaged=self._damaged(),
-                             notes=_notes(run, baseline))
-        return replace(result, passed=result.exit_code == 0)
-
-    def _damaged(self) -> tuple[str, ...]:
-        return tuple(f'{o.file} cannot be read and was left out: {o.problem}' for o in self.store.damaged(at_most=_MOST_READ))
-
     def _accept(self, run: Run) -> GuardResult:
         self.store.set_baseline(run.id, self.baseline, reason='first run')
         return GuardResult(passed=True, regressions=(), threshold=self.threshold, baseline_id=run.id, current_id=run.id,
                            allow_missing=self.allow_missing, strict=self.strict, damaged=self._damaged(),
                            notes=(f'there was no baseline {self.baseline!r}; run {run.id} is the baseline now',))
-
-_MOST_DOUBTS = 5    # metrics named one by one
-
-def _doubts(comparison: Comparison) -> tuple[str, ...]:
-    "What a policy could not decide, as warnings"
-    rows = comparison.labelled(Verdict.SUSPECT, Verdict.INCONCLUSIVE)
-    named = tuple(f'{label} {c.metric} {c.verdict.words}: {c.reason}' for label, c in rows[:_MOST_DOUBTS])
-    return (*named, f'{len(rows) - _MOST_DOUBTS} more metric(s) suspect or inconclusive') if len(rows) > _MOST_DOUBTS else named
-
-def _notes(run: Run, baseline: Run | None) -> tuple[str, ...]:
-    return (f'run {run.id} is the baseline itself: nothing new was measured',) if baseline and run.id == baseline.id else ()

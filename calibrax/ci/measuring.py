@@ -26,7 +26,7 @@ from ..core.records import read_json
 RUN_FILE, DATA = 'CALIBRAX_RUN_FILE', 'CALIBRAX_DATA'     # variables that say where the run is to go
 
 # %% ../../nbs/ci/measuring.ipynb #161a218b
-_SHOWN_LINES = 10    # of a failed command's output
+_SHOWN_LINES, _SHOWN_LETTERS = 10, 120    # of a failed command's output, and of the command
 
 def _kill(process: 'subprocess.Popen[bytes]') -> None:
     "End a process and all that it started"
@@ -46,7 +46,8 @@ def _ending(status: int) -> str:
 
 def _run_process(command: str | Sequence[str], folder: str | os.PathLike[str], env: Mapping[str, str], timeout: float, what: str) -> None:
     "Run a command to its end; raises `ProfilingError` with its last lines when that is no good one"
-    shown = command if isinstance(command, str) else shlex.join(command)
+    shown = ' '.join((command if isinstance(command, str) else shlex.join(command)).split())
+    shown = shown if len(shown) <= _SHOWN_LETTERS else shown[:_SHOWN_LETTERS - 1] + '…'
     with tempfile.TemporaryDirectory(prefix='calibrax-') as place:
         output = Path(place)/'output'
         with open(output, 'wb') as out:
@@ -80,6 +81,7 @@ def _profile_command(module: str, function: str, options: Sequence[str]) -> list
     "`calibrax profile` of this calibrax, which itself searches the current folder for the module first"
     return [sys.executable, '-P', '-m', 'calibrax', 'profile', '--module', module, '--function', function, *options]
 
+# %% ../../nbs/ci/measuring.ipynb #ee3942af
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     "What is run to get one run: a command, or a function that is profiled; each time in a fresh process."

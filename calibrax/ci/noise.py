@@ -32,8 +32,9 @@ def _quantile(probability: float, freedom: int) -> float:
     return float(t.ppf(probability, freedom))
 
 def _visible(error: float, freedom: int, alpha: float, power: float) -> float:
-    "The smallest change that is found with probability `power`, in the unit of the standard error"
-    return error*(_quantile(1 - alpha/2, freedom) + _quantile(power, freedom))
+    "The change that a t-test with this standard error finds with probability `power`"
+    from scipy.special import nctdtrinc
+    return error*float(nctdtrinc(freedom, 1 - power, _quantile(1 - alpha/2, freedom)))
 
 # %% ../../nbs/ci/noise.ipynb #86af514a
 @record

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 'compare', 'accept', 'summary', 'runs', 'trend',
-           'annotate', 'prune', 'fsck', 'profile', 'profile_gpu', 'demo', 'compare_commits', 'noise']
+           'annotate', 'prune', 'fsck', 'profile', 'profile_gpu', 'demo', 'compare_commits', 'noise', 'bisect']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
 import contextlib
@@ -78,7 +78,8 @@ def main(
 F = TypeVar('F', bound=Callable[..., Any])
 
 def _data(command: F) -> F:
-    return click.option('--data', default='benchmark-data', show_default=True, metavar='STORE', help='The store: a folder, or a URL such as s3://bucket/bench.')(command)
+    return click.option('--data', default='benchmark-data', show_default=True, metavar='STORE', envvar='CALIBRAX_DATA',
+                        help='The store: a folder, or a URL such as s3://bucket/bench; $CALIBRAX_DATA when left out.')(command)
 
 def _json(command: F) -> F: return click.option('--json', 'as_json', is_flag=True, help='Answer in JSON.')(command)
 
@@ -207,6 +208,7 @@ def _write(path: str | None, text: Callable[[], str]) -> None:
     "Write a report, when it was asked for"
     if path is not None: write_whole(path, text().encode())
 
+# %% ../../nbs/cli/main.ipynb #4adc860a
 @main.command()
 @_data
 @click.option('--run', 'run_id', default='latest', show_default=True, help='Run to judge: id, unique beginning of one, or `latest`.')
@@ -642,3 +644,43 @@ def noise(
     from calibrax.ci.noise import measure_noise
     report = measure_noise(runs=runs, **workload)
     _answer(report.to_dict(), as_json, repr(report))
+
+# %% ../../nbs/cli/main.ipynb #9e62b50b
+_FOUND, _NOT_THERE, _UNCLEAR = 0, 1, 3       # exit codes of bisect
+
+@main.command()
+@click.option('--good', required=True, metavar='COMMIT', help='Where the regression was not there yet.')
+@click.option('--bad', required=True, metavar='COMMIT', help='Where it is.')
+@_workload
+@click.option('--metric', help='The metric that decides; the one that became worst when left out.')
+@click.option('--point', help='The point of that metric.')
+@click.option('--threshold', default=0.05, show_default=True, help='How much worse the bad end must be.')
+@click.option('--repeats', default=50, show_default=True, help='How often one commit is measured at most.')
+@click.option('--first-parent', is_flag=True, help='Only commits that the branch itself stood at.')
+@click.option('--cache', metavar='FILE', help='Remember the answers here, so that an interrupted search goes on.')
+@click.option('--repo', default='.', show_default=True, metavar='FOLDER', help='A folder of the repository.')
+@_json
+def bisect(
+    good: str, # where the regression was not there yet
+    bad: str, # where it is
+    metric: str | None, # which metric decides
+    point: str | None, # of which point
+    threshold: float, # how much worse the bad end must be
+    repeats: int, # measurements of one commit at most
+    first_parent: bool, # only the branch's own commits
+    cache: str | None, # a file that remembers the answers
+    repo: str, # the repository
+    as_json: bool, # answer in JSON
+    **workload: Any, # what is run
+) -> None:
+    """Find the commit that made a benchmark worse: exit 0 when found, 1 when nothing became worse, 3 when it stays unclear.
+
+    \b
+    Example:
+      calibrax bisect --good v1.2 --bad main --run "python bench.py"
+    """
+    from calibrax.ci.bisection import bisect_command
+    search = {'repeats': repeats, 'first_parent': first_parent, 'cache': cache}
+    result = bisect_command(good, bad, metric=metric, point=point, threshold=threshold, repo=repo, search=search, **workload)
+    _answer(result.to_dict(), as_json, repr(result))
+    click.get_current_context().exit(_FOUND if result.culprit_commit else _UNCLEAR if result.is_regression_found else _NOT_THERE)

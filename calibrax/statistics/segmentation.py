@@ -38,6 +38,11 @@ def normal_scores(
     out[order] = scores
     return np.asarray(out - out.mean()) if len(first) > 1 else np.zeros(len(values))
 
+def _variance(scores: _Array) -> float:
+    "Variance of the scores, so large that no score exceeds 2.4 standard deviations, or what a normal sample has at most"
+    n = len(scores)
+    return max(float(scores @ scores)/(n - 1), float(np.abs(scores).max()/max(2.4, 1.03*_sorted_scores(n)[-1]))**2)
+
 # %% ../../nbs/statistics/segmentation.ipynb #887a5949
 def _correlation(residuals: _Array) -> float:
     "Correlation of neighbours of size about one, between 0 and 0.95, corrected for the bias of short series"
@@ -84,7 +89,7 @@ def _step(values: _Array, min_size: int) -> tuple[float, int]:
     n, start = len(values), max(min_size, _AT_START)
     if n < max(_FEWEST, start + min_size): return 0., 0
     scores = normal_scores(values)
-    variance = float(scores @ scores)/(n - 1)
+    variance = _variance(scores)
     if variance <= 0: return 0., 0
     k, sums = np.arange(start, n - min_size + 1), np.cumsum(scores)
     size = np.abs(sums[k - 1])
@@ -107,7 +112,7 @@ def _bump(values: _Array, min_size: int) -> tuple[float, list[int]]:
     n, shortest = len(values), max(min_size, _AT_START)
     if n < 24: return 0., []
     scores = normal_scores(values)
-    variance = float(scores @ scores)/(n - 1)
+    variance = _variance(scores)
     if variance <= 0: return 0., []
     sums, best = np.concatenate([[0.], np.cumsum(scores)]), (0., 0, 0)
     for length in _lengths(shortest, n//2):
@@ -218,6 +223,7 @@ def _fit_ramp(values: _Array, correlation: float, shortest: int) -> tuple[float,
     best = int(np.argmax(along**2/norm))
     return float(y @ y - along[best]**2/norm[best]), Ramp(int(pairs[best, 0]), int(pairs[best, 1]), float(along[best]/norm[best]))
 
+# %% ../../nbs/statistics/segmentation.ipynb #76593315
 def _smooth(values: _Array) -> _Array:
     "The values without single ones that lie far from the nine around them"
     middle = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, 4, mode='reflect'), 9), axis=1)
@@ -267,6 +273,15 @@ def _standardised(values: _Array) -> _Array:
     values = values/size
     return np.asarray((values - values.min())/((values.max() - values.min()) or 1.))
 
+def _tamed(values: _Array, at: int) -> _Array:
+    "The values with the most extreme one from `at` on lowered to the next, if it is far beyond: one spike must not carry a change"
+    before = values[max(at - 30, 0):at]
+    middle = float(np.median(before))
+    sign = 1 if values[at:].mean() > middle else -1
+    second, first = np.argsort(sign*values[at:], kind='stable')[-2:] + at
+    if sign*(values[first] - values[second]) <= 5*_scale(before - middle): return values
+    return np.where(np.arange(len(values)) == first, values[second], values)
+
 def _one_way(values: _Array, steps: list[Step]) -> Iterator[tuple[list[Step], int, int]]:
     "Consecutive steps in one direction, each with where its stretch begins and ends"
     ends = [0, *(s.at for s in steps), len(values)]
@@ -283,6 +298,7 @@ def _parts(run: list[Step], low: int, high: int) -> Iterator[tuple[list[Step], i
     for length in range(len(run), min(len(run), 2) - 1, -1):
         for i in range(len(run) - length + 1): yield run[i:i + length], ends[i], ends[i + length + 1]
 
+# %% ../../nbs/statistics/segmentation.ipynb #30d6d871
 def segment(
     values: Any, # finite numbers, oldest first
     *,
@@ -291,8 +307,8 @@ def segment(
 ) -> Segmentation: # steps and ramps; both empty where nothing is significant
     """Where a series changes its level, and where it drifts.
 
-    In a series of 12 to 384 values without a change, whatever their distribution, less than one in a hundred shows a step, also when
-    neighbours are correlated as in a first-order autoregression. Raises `StatisticsError` when the values are
+    In a series of 48 to 384 values without a change about one in a hundred shows a step at most, also when neighbours are correlated as in a
+    first-order autoregression; shorter, correlated series show more, and so does noise that itself stays on levels. Raises `StatisticsError` when the values are
     not a finite series, and `ConfigError` for a `min_size` below 1."""
     x = np.asarray(values, float)
     if x.ndim != 1 or not np.isfinite(x).all():
@@ -301,6 +317,9 @@ def segment(
     if len(x) < _FEWEST: return Segmentation((), ())
     size, x = float(np.ptp(x/2))*2, _standardised(x)
     steps = _steps(x, min_size, least)
+    near = len(x) - _NEAR_END
+    if steps and steps[-1].at >= near and (tamed := _tamed(x, steps[-1].at)) is not x:
+        x, steps = tamed, [s for s in _steps(tamed, min_size, least) if s.at < near or s.strength > 1.25*least]
     if not steps: return Segmentation((), tuple(r._replace(rise=r.rise*size) for r in [_slope(x)] if r))
     kept, ramps = list[Step](), list[Ramp]()
     for run, low, high in _one_way(x, steps):
