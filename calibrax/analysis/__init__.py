@@ -6,6 +6,11 @@ from calibrax.core.lazy import lazy_names
 if TYPE_CHECKING:
     from calibrax.analysis.assessment import Assessment as Assessment, AssessedChange as AssessedChange, Policy as Policy, assess as assess
     from calibrax.analysis.assessment import comparable_runs as comparable_runs, plot_assessment as plot_assessment
+    from calibrax.analysis.changepoint import CONFIRMED as CONFIRMED, ChangePoint as ChangePoint, ChangePoints as ChangePoints
+    from calibrax.analysis.changepoint import Drift as Drift, HistoryStatus as HistoryStatus, SeriesHistory as SeriesHistory
+    from calibrax.analysis.changepoint import StoreHistory as StoreHistory, analyze_trend as analyze_trend
+    from calibrax.analysis.changepoint import detect_change_points as detect_change_points, plot_change_points as plot_change_points
+    from calibrax.analysis.changepoint import scan_store as scan_store
     from calibrax.analysis.comparison import ComparisonReport as ComparisonReport, MetricComparison as MetricComparison
     from calibrax.analysis.comparison import compare_configurations as compare_configurations, plot_configurations as plot_configurations
     from calibrax.analysis.policies import Evidence as Evidence, centre as centre, few_runs_evidence as few_runs_evidence
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'assessment': ('Assessment', 'AssessedChange', 'Policy', 'assess', 'comparable_runs', 'plot_assessment'),
+    'changepoint': ('CONFIRMED', 'ChangePoint', 'ChangePoints', 'Drift', 'HistoryStatus', 'SeriesHistory', 'StoreHistory', 'analyze_trend',
+                    'detect_change_points', 'plot_change_points', 'scan_store'),
     'comparison': ('ComparisonReport', 'MetricComparison', 'compare_configurations', 'plot_configurations'),
     'policies': ('Evidence', 'centre', 'few_runs_evidence', 'history_evidence', 'paired_evidence'),
     'pareto': ('ParetoFront', 'pareto_front', 'plot_pareto'),

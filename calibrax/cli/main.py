@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 'compare', 'accept', 'summary', 'runs', 'trend',
-           'annotate', 'prune', 'fsck', 'profile', 'profile_gpu', 'demo', 'compare_commits', 'noise', 'bisect']
+           'annotate', 'prune', 'fsck', 'history', 'profile', 'profile_gpu', 'demo', 'compare_commits', 'noise',
+           'bisect']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
 import contextlib
@@ -26,6 +27,8 @@ from ..core.files import write_whole
 from ..core.log import configure_logging
 
 if TYPE_CHECKING:
+    from calibrax.analysis.changepoint import SeriesHistory
+    from calibrax.core.models import TrendSeries
     from calibrax.storage import Store
 
 # %% ../../nbs/cli/main.ipynb #2a9c32d4
@@ -376,6 +379,7 @@ def runs(
 @click.option('--framework', help='Short for --tag framework=NAME.')
 @click.option('--tag', 'tags', multiple=True, metavar='KEY=VALUE', help='Only points with this tag; repeatable.')
 @click.option('--n-runs', type=click.IntRange(min=1), help='Only the last N runs.')
+@click.option('--changes', is_flag=True, help='Also find where the level changed, and by how much.')
 @click.option('--plot', metavar='FILE', help='Also draw the trend, as PNG, SVG or PDF.')
 @_json
 def trend(
@@ -385,6 +389,7 @@ def trend(
     framework: str | None, # tag `framework`
     tags: tuple[str, ...], # `k=v` pairs
     n_runs: int | None, # only the last so many
+    changes: bool, # find where the level changed
     plot: str | None, # file for a picture
     as_json: bool, # answer in JSON
 ) -> None:
@@ -397,8 +402,20 @@ def trend(
     wanted = _pairs(tags, '--tag') | ({'framework': framework} if framework else {})
     series = _existing(data).extract_trend(metric, point, wanted, n_runs=n_runs)
     if not series.points: _unknown_trend(_store(data), metric, point, wanted)
-    if plot: _save_plot(series, plot)
-    _answer(series.to_dict(), as_json, repr(series) + (f'\nDrawn in {plot}' if plot else ''))
+    history = _history(_store(data), series) if changes else None
+    if plot: _save_plot(partial(_plot_changes, series, history) if history else series.plot, plot)
+    found = {'history': history.to_dict()} if history else {}
+    _answer({**series.to_dict(), **found}, as_json, '\n'.join([repr(series), *([repr(history)] if history else []), *([f'Drawn in {plot}'] if plot else [])]))
+
+def _plot_changes(series: 'TrendSeries', history: 'SeriesHistory') -> Any:
+    from calibrax.analysis.changepoint import plot_change_points
+    return plot_change_points(series, history)
+
+def _history(store: 'Store', series: 'TrendSeries') -> 'SeriesHistory':
+    "Where the level of a series changed; the newest run says which direction is better"
+    from calibrax.analysis.changepoint import analyze_trend
+    definition = store.load(series.points[-1].run_id).metric_defs.get(series.metric, store.metric_defs.get(series.metric))
+    return analyze_trend(series, direction=definition.direction if definition else None)
 
 # %% ../../nbs/cli/main.ipynb #588604bc
 def _unknown_trend(store: 'Store', metric: str, point: str, tags: dict[str, str]) -> NoReturn:
@@ -409,10 +426,10 @@ def _unknown_trend(store: 'Store', metric: str, point: str, tags: dict[str, str]
             raise ConfigError(f'no {kind} {name!r} in the store', hint=f'there is {", ".join(close)}' if close else 'the store holds no values yet')
     raise ConfigError(f'no point {point!r} with metric {metric!r} and tags {tags}', hint='calibrax summary shows the tags of a run')
 
-def _save_plot(series: Any, path: str) -> None:
+def _save_plot(draw: Callable[[], Any], path: str) -> None:
     import matplotlib
     with matplotlib.rc_context({'backend': 'Agg'}):
-        figure, _ = series.plot()
+        figure, _ = draw()
         try: figure.savefig(path)
         except (OSError, ValueError) as e:
             raise StoreError(f'cannot draw {path}: {e}', hint='choose a writable folder and a name ending in .png, .svg or .pdf') from None
@@ -484,6 +501,28 @@ def fsck(
     if not report.files: raise StoreError(f'nothing at {data}', hint='look at the path; a store is made by the first run that is saved')
     _answer(report.to_dict(), as_json, repr(report))
     click.get_current_context().exit(0 if report.healthy else 2)
+
+# %% ../../nbs/cli/main.ipynb #0180b9c2
+@main.command()
+@_data
+@click.option('--metric', 'metrics', multiple=True, help='Only this metric; repeatable.')
+@click.option('--confirmed', is_flag=True, help='Only changes that are beyond doubt.')
+@_json
+def history(
+    data: str, # the store
+    metrics: tuple[str, ...], # only these
+    confirmed: bool, # only what is beyond doubt
+    as_json: bool, # answer in JSON
+) -> None:
+    """Show where the metrics of a store changed their level, with the size and the commits.
+
+    \b
+    Example:
+      calibrax history --data benchmark-data --confirmed
+    """
+    from calibrax.analysis.changepoint import CONFIRMED, scan_store
+    found = scan_store(_existing(data), metrics=metrics or None, least=CONFIRMED if confirmed else 1.0)
+    _answer(found.to_dict(), as_json, repr(found))
 
 # %% ../../nbs/cli/main.ipynb #ff66dd83
 _PARTS = {'flops': 'Floating-point operations and bytes of a call.', 'memory': 'Memory of the process, the compiled program and the GPUs.',
