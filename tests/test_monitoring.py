@@ -1,5 +1,5 @@
 "Monitoring: alerts that come once, processor time that is measured, faults that surface, health that follows the present."
-import asyncio, logging, os, threading, time
+import asyncio, logging, os, subprocess, sys, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock, patch
@@ -244,13 +244,18 @@ def test_several_gpus_and_readers_of_either_generation():
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork')
 def test_a_forked_process_reads_itself():
-    monitor, (read, write) = AdvancedMonitor(), os.pipe()
-    if (child := os.fork()) == 0:
-        try: os.write(write, str(monitor._own_process().pid).encode())
-        finally: os._exit(0)
-    os.waitpid(child, 0)
-    assert int(os.read(read, 100)) == child
-    os.close(read); os.close(write)
+    "In a process of its own, because a fork of one with JAX's threads may hang"
+    code = """
+import os
+from calibrax.monitoring import AdvancedMonitor
+monitor = AdvancedMonitor()
+monitor._own_process()
+child = os.fork()
+if child == 0: os._exit(0 if monitor._own_process().pid == os.getpid() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, 'the child read its parent'
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 # --- faults --------------------------------------------------------------------------------------------------------------
