@@ -1,10 +1,10 @@
 """What profiling costs, and whether the operations it counts are the true ones.
 
-    python benchmarks/profiling.py [--rounds 15]
+    python benchmarks/profiling.py [--rounds 30]
 
 1. What a `ResourceMonitor` that reads 10 times a second takes of a busy program: the processor time of its thread, by that
-   thread's own clock. Target: at most 1 %. Beside it the same program with and without, in alternating rounds, which on a shared
-   machine shows more of the neighbours than of the monitor.
+   thread's own clock. Target: at most 1 %. Beside it the least time of the same program with and without in many short turns, and
+   that of the program against itself, which says how far such a figure can be trusted on this machine.
 2. How often `profile` runs a function beside the calls that it times. Target: at most 3.
 3. Floating-point operations by hand, by calibrax and by XLA's own cost analysis. Target: within 1 %, or reported unknown.
 4. Where NVML has a GPU: the energy of 20 windows of 5 s, their spread, and the counter against integrated power. Targets: 3 % and 10 %.
@@ -12,10 +12,12 @@
 The exit status is 1 when a target is missed. Nothing else should run on the machine meanwhile."""
 import argparse
 import math
+import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -36,7 +38,7 @@ SPREAD_TARGET, METHODS_TARGET = 0.03, 0.10
 # --- 1: the monitor --------------------------------------------------------------------------------------------------------
 
 def busy(turns: int, block: np.ndarray) -> float:
-    "Work that keeps one core busy, half in Python and half in NumPy, for some two seconds"
+    "Work that keeps one core busy, half in Python and half in NumPy"
     total = 0.0
     for i in range(turns):
         total += sum(j*0.5 for j in range(300))
@@ -44,15 +46,12 @@ def busy(turns: int, block: np.ndarray) -> float:
     return total
 
 
-def seconds(turns: int, block: np.ndarray, monitored: bool) -> float:
-    if monitored:
-        with ResourceMonitor(sample_interval_sec=0.1):
-            start = time.process_time()
-            busy(turns, block)
-            return time.process_time() - start
-    start = time.process_time()
-    busy(turns, block)
-    return time.process_time() - start
+def seconds(turns: int, block: np.ndarray, watched: AbstractContextManager[Any]) -> float:
+    "Processor time of the work; on a shared machine the clock on the wall counts the neighbours too"
+    with watched:
+        start = time.process_time()
+        busy(turns, block)
+        return time.process_time() - start
 
 
 def thread_share(seconds: float) -> float:
@@ -67,16 +66,16 @@ def thread_share(seconds: float) -> float:
     return share
 
 
-def monitor_overhead(rounds: int) -> tuple[float, list[float]]:
-    "Median ratio of CPU time with and without the monitor; CPU time, because a shared machine takes turns away from both"
-    block = np.ones(20_000)
-    turns = max(1, round(2.0/(seconds(200, block, False)/200)))
-    ratios = []
-    for i in range(rounds):
-        first = seconds(turns, block, bool(i % 2))
-        second = seconds(turns, block, not i % 2)
-        ratios.append(first/second if i % 2 else second/first)
-    return median(ratios), ratios
+def monitor_overhead(rounds: int) -> tuple[float, float]:
+    "Least processor time with the monitor over the least without, and the same of the program against itself; in shuffled turns"
+    block, order = np.ones(20_000), random.Random(0)
+    turns = max(1, round(0.5/(seconds(200, block, nullcontext())/200)))
+    kinds = {'monitored': lambda: ResourceMonitor(sample_interval_sec=0.1), 'alone': nullcontext, 'alone again': nullcontext}
+    taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind in order.sample(list(kinds), 3): taken[kind].append(seconds(turns, block, kinds[kind]()))
+    least = {kind: min(times) for kind, times in taken.items()}
+    return least['monitored']/least['alone'] - 1, least['alone again']/least['alone'] - 1
 
 
 # --- 2: the calls ----------------------------------------------------------------------------------------------------------
@@ -160,13 +159,12 @@ def gpu_energy(windows: int, window: float) -> tuple[Table, bool] | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, default=15, help='pairs of measurements of the monitor')
+    parser.add_argument('--rounds', type=int, default=30, help='turns of half a second with the monitor and without')
     options = parser.parse_args()
     share = median(thread_share(2.0) for _ in range(5))
-    ratio, ratios = monitor_overhead(options.rounds)
-    ordered = sorted(ratios)
-    print(f'ResourceMonitor at 10 Hz: its thread takes {100*share:.2f}% of a core, target 1%; the program with it {100*(ratio - 1):+.2f}% processor time '
-          f'(half of the rounds from {100*(ordered[len(ordered)//4] - 1):+.2f}% to {100*(ordered[3*len(ordered)//4] - 1):+.2f}%)')
+    more, itself = monitor_overhead(options.rounds)
+    print(f'ResourceMonitor at 10 Hz: its thread takes {100*share:.2f}% of a core, target 1%; the program with it needs {100*more:+.2f}% processor time '
+          f'(against itself {100*itself:+.2f}%)')
     beside = calls_beside(3, 20)
     print(f'profile: {beside} call(s) beside the {23} it was asked for, target {CALLS_TARGET}\n')
     table, right = operations()
