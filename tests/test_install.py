@@ -28,7 +28,7 @@ def built(tmp_path_factory):
     rubbish = shutil.ignore_patterns('.*', '__pycache__', '_*s', 'build', 'dist', '*.egg-info', 'benchmark-data')
     shutil.copytree(ROOT, folder/'checkout', ignore=rubbish)
     sdist = build('sdist', folder/'checkout', folder/'dist')
-    with tarfile.open(sdist) as archive: archive.extractall(folder/'unpacked', filter='data')
+    with tarfile.open(sdist) as archive: archive.extractall(folder/'unpacked', **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
     unpacked, = (folder/'unpacked').iterdir()
     return sdist, build('wheel', unpacked, folder/'dist')
 
