@@ -23,3 +23,16 @@ def own_cache_folder(tmp_path_factory):
     os.environ['CALIBRAX_CACHE_DIR'] = str(tmp_path_factory.mktemp('cache'))
     yield
     del os.environ['CALIBRAX_CACHE_DIR']
+
+
+@pytest.fixture
+def no_disk_cache():
+    "A cache on disk, as check.sh sets one, would hide the compiling that some tests look for"
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+    folder = jax.config.jax_compilation_cache_dir
+    jax.config.update('jax_compilation_cache_dir', None)
+    reset_cache()
+    yield
+    jax.config.update('jax_compilation_cache_dir', folder)
+    reset_cache()

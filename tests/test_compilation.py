@@ -20,16 +20,7 @@ from calibrax.profiling.compilation import (Compilation, CompilationProfiler, Co
                                             _kernels, _kind, _opcode, _optimization)
 
 
-@pytest.fixture(autouse=True)
-def no_disk_cache():
-    "A cache on disk would hide the compiling that these tests look for"
-    from jax.experimental.compilation_cache.compilation_cache import reset_cache
-    folder = jax.config.jax_compilation_cache_dir
-    jax.config.update('jax_compilation_cache_dir', None)
-    reset_cache()
-    yield
-    jax.config.update('jax_compilation_cache_dir', folder)
-    reset_cache()
+pytestmark = pytest.mark.usefixtures('no_disk_cache')
 
 
 @pytest.fixture

@@ -23,18 +23,6 @@ from calibrax.profiling.timing import CallTiming, TimingCollector, TimingSample,
 LOG = 'calibrax.profiling.timing'
 
 
-@pytest.fixture
-def no_disk_cache():
-    "A cache on disk, as check.sh sets one, would hide the compiling that these tests look for"
-    from jax.experimental.compilation_cache.compilation_cache import reset_cache
-    folder = jax.config.jax_compilation_cache_dir
-    jax.config.update('jax_compilation_cache_dir', None)
-    reset_cache()
-    yield
-    jax.config.update('jax_compilation_cache_dir', folder)
-    reset_cache()
-
-
 class Slow:
     "Counts how often it is waited for"
     def __init__(self): self.waited = 0

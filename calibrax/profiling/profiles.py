@@ -22,10 +22,10 @@ from ..core.models import Metric, MetricDef, MetricDirection, Run
 from ..core.record_values import FrozenDict
 from ..core.records import Record, record
 from .energy import EnergyMonitor, EnergySummary
-from .flops import FlopsResult, count_flops, program_flops
+from .flops import FlopsResult, _is_torch, count_flops, program_flops
 from .gpu import detect_gpus
 from .hardware import HardwareSpec
-from .programs import Program, _name, trace_program
+from .programs import Program, _is_compiled, _name, trace_program
 from .resources import ResourceMonitor
 from .roofline import RooflineResult, _computing_dtype, _given_spec, _placed
 from .runs import timing_run
@@ -118,25 +118,14 @@ class Profile(Record):
 # %% ../../nbs/profiling/profiles.ipynb #5ed902ae
 def _traced_or_not(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], anew: bool) -> tuple[Program | None, str]:
     "The program, or why there is none"
-    if _is_torch(fn, args, kwargs): return None, 'torch compiles nothing here'
+    if _is_torch((fn, args, kwargs)): return None, 'torch compiles nothing here'
     try: return trace_program(fn, args, kwargs, anew=anew), ''
     except ProfilingError as e: return None, e.message
 
-def _is_torch(*tree: Any) -> bool:
-    "Whether a torch module or tensor is among the arguments, at any depth of tuples, lists and dicts"
-    if (torch := sys.modules.get('torch')) is None: return False
-    def found(item: Any) -> bool:
-        if isinstance(item, Mapping): return any(map(found, item.values()))
-        if isinstance(item, (tuple, list)): return any(map(found, item))
-        return isinstance(item, (torch.nn.Module, torch.Tensor))
-    return found(tree)
-
 def _waiting(*tree: Any) -> dict[str, Any]:
     "How to wait for a result, as a keyword of `time_calls`: torch returns from a GPU's work before it is done, as JAX does"
-    if not _is_torch(*tree) or not (cuda := sys.modules['torch'].cuda).is_available(): return {}
+    if not _is_torch(tree) or not (cuda := sys.modules['torch'].cuda).is_available(): return {}
     return {'sync': lambda result: cuda.synchronize()}
-
-def _is_compiled(fn: Any) -> bool: return hasattr(fn, 'trace') and hasattr(fn, 'clear_cache')
 
 def _to_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], program: Program | None,
              jit: bool | None) -> tuple[Callable[..., Any], Callable[[], Any] | None]:
@@ -167,7 +156,7 @@ def _operations(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     "Operations and bytes of one call"
     try:
         if program is not None: result = program_flops(program)
-        elif _is_torch(fn, args, kwargs): result = count_flops(fn, *args, **kwargs)
+        elif _is_torch((fn, args, kwargs)): result = count_flops(fn, *args, **kwargs)
         else: raise ProfilingError(reason, hint='write it with jax.numpy')
     except CalibraxError as e:
         missing['operations'] = e.message

@@ -175,7 +175,7 @@ def trace_program(
 
 def _trace(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, anew: bool) -> Program:
     import jax
-    if not (hasattr(fn, 'trace') and hasattr(fn, 'clear_cache')): return _trace_flat(fn, args, kwargs, name, anew)
+    if not _is_compiled(fn): return _trace_flat(fn, args, kwargs, name, anew)
     if anew: fn.clear_cache()
     start = time.perf_counter()
     with _traced(name): traced = fn.trace(*args, **kwargs)
@@ -184,6 +184,8 @@ def _trace(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, an
     jaxpr = _without_constants(traced.jaxpr)
     inputs = (*traced.jaxpr.consts, *leaves) if len(leaves) == len(traced.jaxpr.jaxpr.invars) else None
     return Program(name, fn, args, kwargs, traced, jaxpr, inputs, seconds if anew else None)
+
+def _is_compiled(fn: Any) -> bool: return hasattr(fn, 'trace') and hasattr(fn, 'clear_cache')       # by jax.jit
 
 def _name(fn: Any) -> str:
     while isinstance(fn, partial): fn = fn.func
