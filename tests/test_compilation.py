@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from calibrax.core.errors import CalibraxError, ConfigError, ProfilingError
 from calibrax.profiling import compilation as module
-from calibrax.profiling.compilation import (Compilation, CompilationProfiler, CompilationResult, Compilations, XLAOptimizationResult, _computations, _health,
-                                            _kernels, _kind, _opcode, _optimization)
+from calibrax.profiling.compilation import Compilation, CompilationProfiler, CompilationResult, Compilations, XLAOptimizationResult, _health
+from calibrax.profiling.kernels import _computations, _kernels, _kind, _opcode, _optimization
 
 
 pytestmark = pytest.mark.usefixtures('no_disk_cache')

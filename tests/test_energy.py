@@ -528,11 +528,11 @@ def test_threads_may_share_a_monitor():
     monitor, lasted = EnergyMonitor(gpu=Constant()), []
     def block(seconds):
         with monitor: time.sleep(seconds)
-        lasted.append(monitor.summary.duration_sec)
+        lasted.append((seconds, monitor.summary.duration_sec))
     threads = [threading.Thread(target=block, args=(s,)) for s in (0.05, 0.2)]
     for t in threads: t.start()
     for t in threads: t.join()
-    assert len(lasted) == 2 and not monitor._open
+    assert len(lasted) == 2 and all(s <= d < s + 0.14 for s, d in lasted) and not monitor._open     # each is told of its own block
 
 
 def test_wrong_arguments():

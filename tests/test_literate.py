@@ -12,11 +12,7 @@ ROOT = Path(__file__).parents[1]
 NBS = ROOT/'nbs'
 LONGEST_CELL = 60       # lines of exported code
 NO_PICTURE = {          # notebooks with several examples where there is nothing to look at: why
-    'core/errors.ipynb': 'exceptions are read in a terminal',
-    'core/files.ipynb': 'bytes on a disk',
     'core/log.ipynb': 'log lines are read in a terminal',
-    'core/record_values.ipynb': 'a mapping and a list that look like any other',
-    'core/records.ipynb': 'JSON text and error messages',
 }
 
 

@@ -21,23 +21,6 @@ from ..core.models import Run
 if TYPE_CHECKING:
     from calibrax.profiling.profiles import Profile
 
-# %% ../../nbs/cli/profile.ipynb #e4c0b019
-def load_function(
-    module: str, # as `import` spells it; the current folder is searched first
-    function: str, # its name, dots allowed (`Model.step`)
-) -> Callable[[], Any]: # a function that can be called without arguments
-    "Import a module and take a function from it; raises `ConfigError` when that cannot be done."
-    if (here := str(Path.cwd())) not in sys.path: sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try: found = importlib.import_module(module)
-    except (Exception, SystemExit) as e: raise _import_fault(module, e) from None     # sys.exit() must not decide how we end
-    try: call = reduce(getattr, function.split('.'), found)
-    except AttributeError: raise _name_fault(found, module, function) from None
-    if not callable(call):
-        raise ConfigError(f'{module}.{function} is no function but of type {type(call).__name__}', hint='name a function that takes no arguments')
-    _needs_no_arguments(call, f'{module}.{function}')
-    return call
-
 # %% ../../nbs/cli/profile.ipynb #84b52641
 def _import_fault(module: str, error: BaseException) -> ConfigError:
     if module.endswith('.py'): return ConfigError(f'{module!r} is a file, and a module is needed', hint=f'leave out the ending: --module {module[:-3]}')
@@ -58,6 +41,23 @@ def _needs_no_arguments(call: Callable[..., Any], name: str) -> None:
     needed = [p.name for p in signature.parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if needed:
         raise ConfigError(f'{name} needs arguments ({", ".join(needed)})', hint='write a function without arguments that prepares them and calls it')
+
+# %% ../../nbs/cli/profile.ipynb #e4c0b019
+def load_function(
+    module: str, # as `import` spells it; the current folder is searched first
+    function: str, # its name, dots allowed (`Model.step`)
+) -> Callable[[], Any]: # a function that can be called without arguments
+    "Import a module and take a function from it; raises `ConfigError` when that cannot be done."
+    if (here := str(Path.cwd())) not in sys.path: sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try: found = importlib.import_module(module)
+    except (Exception, SystemExit) as e: raise _import_fault(module, e) from None     # sys.exit() must not decide how we end
+    try: call = reduce(getattr, function.split('.'), found)
+    except AttributeError: raise _name_fault(found, module, function) from None
+    if not callable(call):
+        raise ConfigError(f'{module}.{function} is no function but of type {type(call).__name__}', hint='name a function that takes no arguments')
+    _needs_no_arguments(call, f'{module}.{function}')
+    return call
 
 # %% ../../nbs/cli/profile.ipynb #768a2c4d
 def run_profile(

@@ -24,6 +24,7 @@ from ..core.display import RecordList, Table, format_number
 from ..core.errors import ConfigError, ProfilingError
 from ..core.measurements import format_seconds
 from ..core.records import OMITTED, Record, record
+from .kernels import XLAOptimizationResult, _optimization
 from .programs import _check_function, _is_network, _name, trace_program
 
 if TYPE_CHECKING:
@@ -127,16 +128,19 @@ class _Part(NamedTuple):
     value: Any
     static: bool
 
-@dataclass(frozen=True, slots=True)
-class _Signature:
-    "The arguments of a call, in words"
-    leaves: dict[str, tuple[str, _Leaf]]        # name → the argument it is in, and what it is
-    how: dict[str, str]                         # argument → argument, or keyword
-    structure: dict[str, Any]                   # argument → its tree
+class _Argument(NamedTuple):
+    "The same in words"
+    how: str
+    tree: Any                   # its structure; None for a static one
+    leaves: dict[str, _Leaf]    # by name, which begins with the argument's
+
+class _Signature(NamedTuple):
+    "The arguments of a call by name, and the settings"
+    arguments: dict[str, _Argument]
     settings: dict[str, Any]
 
     def __str__(self) -> str:
-        shown = [f'{name}: {leaf}' for name, (_, leaf) in self.leaves.items()]
+        shown = [f'{name}: {leaf}' for argument in self.arguments.values() for name, leaf in argument.leaves.items()]
         return ', '.join(shown if len(shown) <= 6 else [*shown[:5], f'{len(shown) - 5} more']) or 'no arguments'
 
 def _flatten(value: Any) -> tuple[list[Any], Any]:
@@ -191,16 +195,15 @@ def _named_leaves(part: _Part) -> Iterator[tuple[str, _Leaf]]:
                 if not any(str(part)[0] == '_' for part in inner): yield name + _path(inner), _static_leaf(value)
 
 def _signature(parts: Sequence[_Part]) -> _Signature:
-    leaves = {name: (part.name, leaf) for part in parts for name, leaf in _named_leaves(part)}
-    structure = {part.name: None if part.static else _flatten(part.value)[1] for part in parts}
-    return _Signature(leaves, {part.name: part.how for part in parts}, structure, dict(zip(_SETTINGS, _settings())))
+    arguments = {part.name: _Argument(part.how, None if part.static else _flatten(part.value)[1], dict(_named_leaves(part))) for part in parts}
+    return _Signature(arguments, dict(zip(_SETTINGS, _settings())))
 
 # %% ../../nbs/profiling/compilation.ipynb #4c612f49
 _Difference = tuple[str, str]       # what kind of change, and the sentence
 
 def _leaf_changes(label: str, old: _Leaf, new: _Leaf) -> list[_Difference]:
-    if old.shape is None and new.shape is None: return [('static value', f'{label}: static value {old} → {new}')] if old != new else []
-    if old.shape is None or new.shape is None: return [('static value', f'{label}: {old} → {new}')]
+    if old.shape is None or new.shape is None:
+        return [('static value', f'{label}: {"static value "*(old.shape is new.shape)}{old} → {new}')] if old != new else []
     found: list[_Difference] = []
     if old.shape != new.shape: found.append(('shape', f'{label}: shape {old.shape} → {new.shape}'))
     if old.dtype != new.dtype: found.append(('dtype', f'{label}: dtype {old.dtype} → {new.dtype}'))
@@ -216,31 +219,27 @@ def _place(place: Any) -> str: return 'nowhere in particular' if place is None e
 def _differences(old: _Signature, new: _Signature) -> list[_Difference]:
     "All that is different, a sentence each"
     found = [('setting', f'setting {n}: {_short(old.settings[n])} → {_short(v)}') for n, v in new.settings.items() if v != old.settings[n]]
-    for name in dict.fromkeys([*old.how, *new.how]):
-        before, after = old.how.get(name), new.how.get(name)
-        if before is None or after is None:
-            whole = [leaf for s in (old, new) for leaf_name, (_, leaf) in s.leaves.items() if leaf_name == name]     # a single value, not a tree
-            shown = str(whole[0]) if whole else 'given'
-            kind = 'static value' if whole and whole[0].shape is None else 'structure'
-            found.append((kind, f'{after} {name}: not given → {shown}' if after else f'{before} {name}: {shown} → not given'))
-        else: found += _argument_changes(name, old, new)
+    for name in old.arguments | new.arguments:
+        before, after = old.arguments.get(name), new.arguments.get(name)
+        if before and after: found += _argument_changes(name, before, after)
+        elif one := before or after:
+            leaf = one.leaves.get(name)     # a single value, not a tree
+            shown, kind = str(leaf or 'given'), 'static value' if leaf and leaf.shape is None else 'structure'
+            found.append((kind, f'{one.how} {name}: ' + (f'not given → {shown}' if after else f'{shown} → not given')))
     return found
 
-def _argument_changes(name: str, old: _Signature, new: _Signature) -> list[_Difference]:
+def _argument_changes(name: str, old: _Argument, new: _Argument) -> list[_Difference]:
     "What is different about one argument"
-    before, after = ({leaf: what for leaf, (argument, what) in s.leaves.items() if argument == name} for s in (old, new))
-    ways, found = (old.how[name], new.how[name]), list[_Difference]()
-    if ways[0] != ways[1]:
-        words = {'argument': 'by position', 'keyword': 'by keyword'}
-        found.append(('structure', f'{name} passed {words[ways[1]]} instead of {words[ways[0]]}'))
-    added, gone = [n[len(name):] for n in after if n not in before], [n[len(name):] for n in before if n not in after]
+    found, ways = list[_Difference](), {'argument': 'by position', 'keyword': 'by keyword'}
+    if old.how != new.how: found.append(('structure', f'{name} passed {ways[new.how]} instead of {ways[old.how]}'))
+    added, gone = ([leaf[len(name):] for leaf in a.leaves if leaf not in b.leaves] for a, b in ((new, old), (old, new)))
     changes = [*(f'{n} added' for n in added if n), *(f'{n} gone' for n in gone if n)]
-    if changes: found.append(('structure', f'{ways[1]} {name}: structure, {_few(changes, ", ")}'))
-    for leaf in after:
-        if leaf in before: found += _leaf_changes(f'{ways[1]} {leaf}', before[leaf], after[leaf])
-    if not found and old.structure[name] != new.structure[name]:
-        trees = [_short(_Words(re.sub(r'^PyTreeDef\((.*)\)$', r'\1', str(s.structure[name])))) for s in (old, new)]
-        found.append(('structure', f'{ways[1]} {name}: structure {" → ".join(trees)}' if trees[0] != trees[1] else f'{ways[1]} {name}: what is static in its structure'))
+    if changes: found.append(('structure', f'{new.how} {name}: structure, {_few(changes, ", ")}'))
+    for leaf in new.leaves:
+        if leaf in old.leaves: found += _leaf_changes(f'{new.how} {leaf}', old.leaves[leaf], new.leaves[leaf])
+    if not found and old.tree != new.tree:
+        trees = [_short(_Words(re.sub(r'^PyTreeDef\((.*)\)$', r'\1', str(a.tree)))) for a in (old, new)]
+        found.append(('structure', f'{new.how} {name}: ' + (f'structure {" → ".join(trees)}' if trees[0] != trees[1] else 'what is static in its structure')))
     return found
 
 def _few(sentences: Sequence[str], joint: str = '; ') -> str:
@@ -287,22 +286,24 @@ class _ResultView:
         "Why each compilation after a function's first call was needed."
         return tuple(c.cause for c in self.compilations or () if c.cause is not None)
 
+    def _total(self, stage: str) -> float | None:
+        times = [getattr(c, stage) for c in self.compilations or ()]
+        return None if self.compilations is None or None in times else sum(times)
+
     @property
     def trace_sec(self) -> float | None: # seconds; None where the compilations are not known
         "Tracing in all calls together."
-        return None if self.compilations is None else sum(c.trace_sec for c in self.compilations)
+        return self._total('trace_sec')
 
     @property
     def lower_sec(self) -> float | None: # seconds; None where the compilations are not known
         "Lowering in all calls together."
-        return None if self.compilations is None else sum(c.lower_sec for c in self.compilations)
+        return self._total('lower_sec')
 
     @property
     def compile_sec(self) -> float | None: # seconds; None also when a program came from the disk
         "XLA's compiling in all calls together."
-        times = [c.compile_sec for c in self.compilations or ()]
-        known = [t for t in times if t is not None]
-        return None if self.compilations is None or len(known) < len(times) else sum(known)
+        return self._total('compile_sec')
 
     @property
     def from_disk(self) -> int | None: # calls; None where the compilations are not known
@@ -310,7 +311,8 @@ class _ResultView:
         return None if self.compilations is None else sum(c.compile_sec is None for c in self.compilations)
 
     def _text(self) -> str:
-        reasons = {reason: [name for name, r in (self.unavailable or {}).items() if r == reason] for reason in (self.unavailable or {}).values()}
+        reasons = dict[str, list[str]]()
+        for name, reason in (self.unavailable or {}).items(): reasons.setdefault(reason, []).append(name)
         return '\n'.join([*(f'! {c}' for c in self.causes[:10]), *([f'! and {len(self.causes) - 10} more'] if len(self.causes) > 10 else []),
                           *(f'> {r}' for r in self.recommendations), *(f'{", ".join(names)}: {reason}' for reason, names in reasons.items())])
 
@@ -318,6 +320,35 @@ class _ResultView:
         causes = Table(('compiled again because', 'times'), tuple((c, str(n)) for c, n in Counter(self.causes).most_common(10)))
         advice = Table(('what to do',), tuple((r,) for r in self.recommendations))
         return [t for t in (causes, advice) if t.rows]
+
+# %% ../../nbs/profiling/compilation.ipynb #a8a9d1bf
+_MOST_BARS = 20
+
+def _plot_compilations(compilations: Sequence[Compilation], axes: 'Axes | None') -> 'tuple[Figure, Axes]':
+    if not compilations: raise ProfilingError('nothing was compiled, so there is nothing to draw', hint='call the profiled function first')
+    import matplotlib.pyplot as plt
+
+    from calibrax.core.figures import COLORS, figure_style
+    largest = sorted(compilations, key=lambda c: -(c.trace_sec + c.lower_sec + (c.compile_sec or 0)))[:_MOST_BARS]
+    shown = sorted(largest, key=lambda c: c.call)
+    labels = [f'{_short(_Words(c.cause or f"{c.function}({c.signature})"), 56)}  {c.call}' for c in shown]
+    with figure_style():
+        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(7.5, 1.2 + 0.28*len(shown)))
+        axes = axes if axes is not None else figure.add_subplot()
+        left = [0.0]*len(shown)
+        for color, stage in zip(COLORS, ('trace', 'lower', 'compile')):
+            times = [1e3*(getattr(c, f'{stage}_sec') or 0.0) for c in shown]
+            axes.barh(range(len(shown)), times, left=left, color=color, label=stage)
+            left = [a + t for a, t in zip(left, times)]
+        for i, c in enumerate(shown):
+            if c.compile_sec is None: axes.text(left[i], i, ' from disk', va='center', fontsize=8)
+        axes.set_yticks(range(len(shown)), labels)
+        axes.invert_yaxis()
+        axes.grid(axis='y', visible=False)
+        longest = '' if len(shown) == len(compilations) else f', the {len(shown)} longest of {len(compilations)}'
+        axes.set(xlabel='time [ms]', ylabel=f'cause and number of the call{longest}' if len(shown) > 8 else f'call{longest}')
+        axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return figure, axes
 
 # %% ../../nbs/profiling/compilation.ipynb #8fc110bf
 @record
@@ -360,35 +391,6 @@ class CompilationResult(_ResultView, Record):
     ) -> 'tuple[Figure, Axes]': # the picture and its axes
         "Draw each compilation as a bar of tracing, lowering and compiling; raises `ProfilingError` when there is none."
         return _plot_compilations(self.compilations or (), axes)
-
-# %% ../../nbs/profiling/compilation.ipynb #a8a9d1bf
-_MOST_BARS = 20
-
-def _plot_compilations(compilations: Sequence[Compilation], axes: 'Axes | None') -> 'tuple[Figure, Axes]':
-    if not compilations: raise ProfilingError('nothing was compiled, so there is nothing to draw', hint='call the profiled function first')
-    import matplotlib.pyplot as plt
-
-    from calibrax.core.figures import COLORS, figure_style
-    largest = sorted(compilations, key=lambda c: -(c.trace_sec + c.lower_sec + (c.compile_sec or 0)))[:_MOST_BARS]
-    shown = sorted(largest, key=lambda c: c.call)
-    labels = [f'{_short(_Words(c.cause or f"{c.function}({c.signature})"), 56)}  {c.call}' for c in shown]
-    with figure_style():
-        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(7.5, 1.2 + 0.28*len(shown)))
-        axes = axes if axes is not None else figure.add_subplot()
-        left = [0.0]*len(shown)
-        for color, (stage, times) in zip(COLORS, (('trace', [c.trace_sec for c in shown]), ('lower', [c.lower_sec for c in shown]),
-                                                  ('compile', [c.compile_sec or 0.0 for c in shown]))):
-            axes.barh(range(len(shown)), [t*1e3 for t in times], left=left, color=color, label=stage)
-            left = [a + t*1e3 for a, t in zip(left, times)]
-        for i, c in enumerate(shown):
-            if c.compile_sec is None: axes.text(left[i], i, ' from disk', va='center', fontsize=8)
-        axes.set_yticks(range(len(shown)), labels)
-        axes.invert_yaxis()
-        axes.grid(axis='y', visible=False)
-        longest = '' if len(shown) == len(compilations) else f', the {len(shown)} longest of {len(compilations)}'
-        axes.set(xlabel='time [ms]', ylabel=f'cause and number of the call{longest}' if len(shown) > 8 else f'call{longest}')
-        axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return figure, axes
 
 # %% ../../nbs/profiling/compilation.ipynb #c2f23ede
 _CURES = {
@@ -532,8 +534,7 @@ class _Counter:
                 with self._lock: self._failed += 1
                 raise
         import jax
-        tracer = jax.core.Tracer
-        traced = any(isinstance(leaf, tracer) for leaf in jax.tree.leaves((args, kwargs, result)))
+        traced = any(map(_is_traced, jax.tree.leaves((args, kwargs, result))))
         with self._lock: self._count(wrapper, key, signature, heard, traced)
         return result
 
@@ -561,6 +562,28 @@ class _Counter:
         else: self._hits += 1
         seen.calls += 1
         seen.wrappers.add(wrapper._number)
+
+# %% ../../nbs/profiling/compilation.ipynb #62fb6a3e
+def _result(functions: Iterable[_Function], compilations: Sequence[Compilation], hits: int, failed: int, inlined: int) -> CompilationResult:
+    functions, misses = list(functions), len(compilations)
+    calls, times = hits + misses, [c.total_sec for c in compilations if c.total_sec is not None]
+    mean, rate = sum(times)/len(times) if times else None, hits/calls if calls else None
+    missing: dict[str, str] = {}
+    if rate is None: missing |= dict.fromkeys(('cache_hit_rate', 'health_score'), 'no call was counted yet: call the profiled function')
+    if mean is None:
+        missing |= dict.fromkeys(('avg_compilation_time_ms', 'max_compilation_time_ms'), 'every program came from the compilation cache on disk: '
+                                 'unset jax_compilation_cache_dir to measure compiling' if misses else 'nothing was compiled')
+        if misses: missing['health_score'] = missing['avg_compilation_time_ms']
+    score, level = (None, 'unknown') if rate is None or 'health_score' in missing else _health(rate, mean or 0.0)
+    many = len(functions) > 1
+    per_signature = Counter[str]()
+    for f in functions:
+        for s in f.seen.values(): per_signature[f'{f.name}({s.label})' if many else s.label] += s.calls
+    return CompilationResult(
+        cache_hit_rate=rate, total_calls=calls, cache_hits=hits, cache_misses=misses, avg_compilation_time_ms=None if mean is None else mean*1e3,
+        max_compilation_time_ms=max(times)*1e3 if times else None, unique_signatures=sum(len(f.seen) for f in functions), health_score=score,
+        health_level=level, recommendations=() if rate is None else tuple(_advice(rate, mean, compilations)), compilations=tuple(compilations),
+        calls_per_signature=per_signature, failed_calls=failed or None, inlined_calls=inlined or None, unavailable=missing or None)
 
 # %% ../../nbs/profiling/compilation.ipynb #a04f5d43
 class CompilationProfiler(_Counter):
@@ -607,7 +630,7 @@ class CompilationProfiler(_Counter):
         func: Callable[..., Any], # a function, with or without a jit
         *sample_args: Any, # its arguments, or their shapes as `jax.ShapeDtypeStruct`
         **sample_kwargs: Any, # its keyword arguments
-    ) -> 'XLAOptimizationResult': # what XLA made of it
+    ) -> XLAOptimizationResult: # what XLA made of it
         """See how XLA optimised a function for these arguments, without running or counting it.
 
         Raises `ProfilingError` when the function cannot be compiled, or launches nothing."""
@@ -615,135 +638,5 @@ class CompilationProfiler(_Counter):
         program = trace_program(func, sample_args, sample_kwargs)
         return _optimization(program.compiled.as_text(), program.name)
 
-# %% ../../nbs/profiling/compilation.ipynb #62fb6a3e
-def _result(functions: Iterable[_Function], compilations: Sequence[Compilation], hits: int, failed: int, inlined: int) -> CompilationResult:
-    functions, misses = list(functions), len(compilations)
-    calls, times = hits + misses, [c.total_sec for c in compilations if c.total_sec is not None]
-    mean, rate = sum(times)/len(times) if times else None, hits/calls if calls else None
-    missing: dict[str, str] = {}
-    if rate is None: missing |= dict.fromkeys(('cache_hit_rate', 'health_score'), 'no call was counted yet: call the profiled function')
-    if mean is None:
-        missing |= dict.fromkeys(('avg_compilation_time_ms', 'max_compilation_time_ms'), 'every program came from the compilation cache on disk: '
-                                 'unset jax_compilation_cache_dir to measure compiling' if misses else 'nothing was compiled')
-        if misses: missing['health_score'] = missing['avg_compilation_time_ms']
-    score, level = (None, 'unknown') if rate is None or 'health_score' in missing else _health(rate, mean or 0.0)
-    many = len(functions) > 1
-    per_signature = {f'{f.name}({s.label})' if many else s.label: 0 for f in functions for s in f.seen.values()}
-    for f in functions:
-        for s in f.seen.values(): per_signature[f'{f.name}({s.label})' if many else s.label] += s.calls
-    return CompilationResult(
-        cache_hit_rate=rate, total_calls=calls, cache_hits=hits, cache_misses=misses, avg_compilation_time_ms=None if mean is None else mean*1e3,
-        max_compilation_time_ms=max(times)*1e3 if times else None, unique_signatures=sum(len(f.seen) for f in functions), health_score=score,
-        health_level=level, recommendations=() if rate is None else tuple(_advice(rate, mean, compilations)), compilations=tuple(compilations),
-        calls_per_signature=per_signature, failed_calls=failed or None, inlined_calls=inlined or None, unavailable=missing or None)
-
-# %% ../../nbs/profiling/compilation.ipynb #ceb7454d
-_OPEN, _CLOSE = '([{', ')]}'
-
-def _opcode(line: str) -> str | None:
-    "The opcode of a line of HLO; None when the line is no instruction"
-    _, equals, rest = line.partition(' = ')
-    if not equals or not re.match(r'\s*(ROOT\s+)?%?[\w.\-]+$', line[:line.index(' = ')]): return None
-    depth = 0
-    for i, c in enumerate(rest):      # the type ends at the first space outside of brackets
-        depth += (c in _OPEN) - (c in _CLOSE)
-        if c == ' ' and depth == 0: break
-    else: return None
-    found = re.match(r'([a-z][\w\-]*)\(', rest[i + 1:])
-    return found[1] if found else None
-
-class _Instruction(NamedTuple):
-    opcode: str
-    line: str
-
-    def called(self, *attributes: str) -> list[str]:
-        "Computations named by these attributes"
-        found = []
-        for attribute in attributes:
-            for braces, single in re.findall(rf'\b{attribute}=(?:\{{([^}}]*)\}}|%?([\w.\-]+))', self.line):
-                found += [name.strip().lstrip('%') for name in (braces or single).split(',') if name.strip()]
-        return found
-
-def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str | None]:
-    "The instructions of each computation, and the name of the entry"
-    found, entry, current = dict[str, list[_Instruction]](), None, None
-    for line in text.splitlines():
-        header = re.match(r'(ENTRY\s+)?%?([\w.\-]+)\s*\(.*\)\s*->.*\{\s*$', line)
-        if header:
-            current = found.setdefault(header[2], [])
-            if header[1]: entry = header[2]
-        elif line.startswith('}'): current = None
-        elif current is not None and (opcode := _opcode(line)): current.append(_Instruction(opcode, line))
-    return found, entry
-
-# %% ../../nbs/profiling/compilation.ipynb #13725f7b
-_FREE = frozenset('parameter constant tuple get-tuple-element bitcast after-all add-dependency partition-id replica-id domain opt-barrier'.split())
-_MEMORY = frozenset("""copy copy-start transpose reshape broadcast slice dynamic-slice dynamic-update-slice gather scatter concatenate pad reverse iota convert
-    bitcast-convert""".split())
-_ARITHMETIC = frozenset("""abs acos acosh add and asin asinh atan2 atanh batch-norm-grad batch-norm-inference batch-norm-training cbrt ceil cholesky clamp
-    compare complex convolution cos cosine cosh count-leading-zeros divide dot erf exponential exponential-minus-one fft floor imag is-finite log log-plus-one
-    logistic map maximum minimum multiply negate not or popcnt power ragged-dot real reduce reduce-precision reduce-window remainder rng rng-bit-generator
-    round-nearest-afz round-nearest-even rsqrt scaled-dot select select-and-scatter shift-left shift-right-arithmetic shift-right-logical sign sine sinh sort
-    sqrt subtract tan tanh topk triangular-solve xor""".split())
-_COMPUTING_CALLS = re.compile('lapack|blas|cudnn|gemm|conv|matmul|dot|fft|solver|triton|mosaic|attention|norm|softmax|top_?k|eigen|onednn|cub', re.IGNORECASE)
-
-def _kernels(computations: Mapping[str, list[_Instruction]], name: str) -> Iterator[_Instruction]:
-    "What a computation launches, with loops, branches and calls replaced by what they launch"
-    for instruction in computations.get(name, ()):
-        opcode = instruction.opcode
-        inside = {'while': ('condition', 'body'), 'conditional': ('branch_computations', 'true_computation', 'false_computation'),
-                  'call': ('to_apply',), 'async-start': ('calls',)}.get(opcode)
-        if opcode in _FREE or opcode.endswith(('-done', '-update')) and opcode != 'dynamic-update-slice' and opcode not in _MEMORY: continue
-        if inside is None: yield instruction
-        else:
-            for body in instruction.called(*inside): yield from _kernels(computations, body)
-
-def _kind(instruction: _Instruction, computations: Mapping[str, list[_Instruction]]) -> tuple[str, bool]:
-    "Whether a kernel is `arithmetic`, `memory` or `other`, and whether it fuses several operations"
-    if instruction.opcode == 'custom-call':
-        target = re.search(r'custom_call_target="([^"]*)"', instruction.line)
-        return 'arithmetic' if target and _COMPUTING_CALLS.search(target[1]) else 'other', False
-    if instruction.opcode != 'fusion': return _kind_of(instruction.opcode), False
-    body = [i for name in instruction.called('calls') for i in computations.get(name, ()) if i.opcode not in _FREE]
-    kinds = {_kind(i, computations)[0] for i in body}
-    return next((kind for kind in ('arithmetic', 'other', 'memory') if kind in kinds), 'other'), len(body) > 1
-
-def _kind_of(opcode: str) -> str: return 'arithmetic' if opcode in _ARITHMETIC else 'memory' if opcode in _MEMORY else 'other'
-
-# %% ../../nbs/profiling/compilation.ipynb #f5b47885
-@record
-class XLAOptimizationResult(Record):
-    "What XLA made of a function: shares of the kernels that it launches."
-    optimization_score: float # 0.4·min(2·fusion, 1) + 0.3·arithmetic + 0.3·(1 − memory), from 0 to 1
-    fusion_ratio: float # share of kernels that fuse several operations
-    arithmetic_ratio: float # share that computes
-    memory_ratio: float # share that only moves data
-    total_kernels: int # kernels in the program; those of a loop's body count once
-    recommendations: tuple[str, ...] = () # what to do, one sentence each
-    kernels: Mapping[str, int] | None = field(default=None, metadata=OMITTED) # opcode → kernels of that kind
-
-    def table(self) -> Table: # one row for each figure
-        "The result as a table."
-        rows = [('kernels', str(self.total_kernels))] + [(f'  {opcode}', str(n)) for opcode, n in (self.kernels or {}).items()]
-        rows += [(name, f'{share:.1%}') for name, share in (('fusing several operations', self.fusion_ratio), ('computing', self.arithmetic_ratio),
-                                                            ('only moving data', self.memory_ratio))]
-        return Table(('compiled program', 'value'), (*rows, ('score', format_number(self.optimization_score))))
-
-    def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'> {r}' for r in self.recommendations)])
-    def _repr_html_(self) -> str:
-        advice = Table(('what to do',), tuple((r,) for r in self.recommendations))
-        return self.table()._repr_html_() + (advice._repr_html_() if advice.rows else '')
-
-def _optimization(text: str, name: str) -> XLAOptimizationResult:
-    computations, entry = _computations(text)
-    if entry is None: raise ProfilingError(f'the compiled program of {name} has no entry computation that can be read', hint='the backend prints its programs in another form')
-    kernels = list(_kernels(computations, entry))
-    if not kernels: raise ProfilingError(f'the compiled program of {name} launches nothing', hint='it returns constants only: let it compute with its arguments')
-    kinds = [_kind(k, computations) for k in kernels]
-    n = len(kernels)
-    fusion, arithmetic, memory = (sum(fused for _, fused in kinds)/n, *(sum(kind == wanted for kind, _ in kinds)/n for wanted in ('arithmetic', 'memory')))
-    advice = []
-    if memory > 0.3: advice.append(f'{memory:.0%} of the kernels only move data: look for transposes, concatenations and gathers that another layout would save')
-    if n > 20 and fusion < 0.25: advice.append(f'{n} kernels, few of them fused: custom calls, sorts and calls to the host keep XLA from fusing around them')
-    return XLAOptimizationResult(optimization_score=0.4*min(2*fusion, 1.0) + 0.3*arithmetic + 0.3*(1 - memory), fusion_ratio=fusion, arithmetic_ratio=arithmetic,
-                                 memory_ratio=memory, total_kernels=n, recommendations=tuple(advice), kernels=dict(Counter(k.opcode for k in kernels).most_common()))
+# %% ../../nbs/profiling/compilation.ipynb #e13e3b6e
+_all_ = ['XLAOptimizationResult']

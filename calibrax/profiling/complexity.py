@@ -242,6 +242,25 @@ def _costs(program: Program, layers: list[_Layer]) -> tuple[list[_Cost], dict[st
         for sum_ in (by_layer[index], by_kind.setdefault(_kind(cost.primitive, layers[index]), _Cost()), total): sum_.add(cost)
     return by_layer, by_kind, total
 
+# %% ../../nbs/profiling/complexity.ipynb #e54fc96a
+def _short(count: int | None) -> str: return 'unknown' if count is None else format_si(count, '').strip()
+
+def _memory(mb: float) -> str:
+    "Bytes, in the unit that suits them"
+    scale, unit = next(((n, unit) for n, unit in ((1024, 'GB'), (1, 'MB'), (1/1024, 'kB')) if mb >= n), (1/1024**2, 'B'))
+    return f'{mb/scale:.{0 if unit == "B" else 2}f} {unit}'
+
+def _percent(share: float | None) -> str: return '–' if share is None else f'{share:.1%}'
+
+def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str: return ', '.join(f'({", ".join(map(str, s))})' for s in shapes) or '–'
+
+def _layer_notes(layer: 'LayerComplexity') -> Iterator[str]:
+    "What a reader should know about the numbers"
+    name = layer.path or '(model)'
+    if layer.aliases: yield f'{name} is also {", ".join(layer.aliases)}, and counts once'
+    for variable, place in layer.shared.items(): yield f"{variable} of {name} is shared, and counts at {place}"
+    if layer.reason: yield f'operations of {name}: {layer.reason}'
+
 # %% ../../nbs/profiling/complexity.ipynb #eaa14782
 @record
 class LayerComplexity(Record):
@@ -268,25 +287,6 @@ class LayerComplexity(Record):
 
     def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'! {note}' for note in _layer_notes(self))])
     def _repr_html_(self) -> str: return self.table()._repr_html_() + ''.join(f'<p>⚠ {html.escape(note)}</p>' for note in _layer_notes(self))
-
-# %% ../../nbs/profiling/complexity.ipynb #e54fc96a
-def _short(count: int | None) -> str: return 'unknown' if count is None else format_si(count, '').strip()
-
-def _memory(mb: float) -> str:
-    "Bytes, in the unit that suits them"
-    scale, unit = next(((n, unit) for n, unit in ((1024, 'GB'), (1, 'MB'), (1/1024, 'kB')) if mb >= n), (1/1024**2, 'B'))
-    return f'{mb/scale:.{0 if unit == "B" else 2}f} {unit}'
-
-def _percent(share: float | None) -> str: return '–' if share is None else f'{share:.1%}'
-
-def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str: return ', '.join(f'({", ".join(map(str, s))})' for s in shapes) or '–'
-
-def _layer_notes(layer: LayerComplexity) -> Iterator[str]:
-    "What a reader should know about the numbers"
-    name = layer.path or '(model)'
-    if layer.aliases: yield f'{name} is also {", ".join(layer.aliases)}, and counts once'
-    for variable, place in layer.shared.items(): yield f"{variable} of {name} is shared, and counts at {place}"
-    if layer.reason: yield f'operations of {name}: {layer.reason}'
 
 # %% ../../nbs/profiling/complexity.ipynb #f653a1a5
 def _parent_of(layers: tuple[LayerComplexity, ...]) -> Iterator[tuple[LayerComplexity, list[LayerComplexity]]]:
@@ -344,6 +344,42 @@ def _layer_table(result: 'ComplexityResult', depth: int | None) -> Table:
     return Table(('layer', 'type', 'output', 'parameters', 'memory', 'FLOPs', 'share'), tuple(rows),
                  f'{result.model or "model"} for {_shapes((result.input_shape,))}{memory}{fold}')
 
+# %% ../../nbs/profiling/complexity.ipynb #0b7e649b
+def _bars(layers: list[LayerComplexity], top: int) -> list[tuple[str, int | None, int]]:
+    "Name, operations and parameters of the layers to draw, in their order, and of the others together"
+    flops, parameters = max(1, sum(o.flops or 0 for o in layers)), max(1, sum(o.parameters for o in layers))
+    weight = {o.path: (o.flops is None, max((o.flops or 0)/flops, o.parameters/parameters)) for o in layers}
+    chosen = set(sorted(weight, key=lambda path: weight[path], reverse=True)[:top])
+    bars = [(o.path or '(model)', o.flops, o.parameters) for o in layers if o.path in chosen]
+    if rest := [o for o in layers if o.path not in chosen]:
+        bars.append((f'{len(rest)} other{"s" if len(rest) > 1 else ""}', sum(o.flops or 0 for o in rest), sum(o.parameters for o in rest)))
+    return bars
+
+def _plot_layers(result: 'ComplexityResult', axes: 'Axes | None', top: int, depth: int) -> 'tuple[Figure, Axes]':
+    import matplotlib.pyplot as plt
+
+    from calibrax.core.figures import COLORS, figure_style
+    if top < 1: raise ConfigError(f'top must be >= 1, found {top}', hint='the number of layers to draw, such as 12')
+    bars = _bars(_shown(result.folded(depth)), top)
+    with figure_style():
+        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(5.5, 0.8 + 0.36*len(bars)))
+        axes = axes if axes is not None else figure.add_subplot()
+        for i, (label, column, color) in enumerate((('FLOPs', 1, COLORS[0]), ('parameters', 2, COLORS[4]))):
+            values: Any = [bar[column] for bar in bars]
+            total = max(1, sum(v or 0 for v in values))
+            places = [place + 0.38*(i - 0.5) for place in range(len(bars))]
+            axes.barh(places, [100*(v or 0)/total for v in values], height=0.36, color=color, label=f'{label}, {_short(total if any(values) else 0)} in all')
+            for place, v in zip(places, values):
+                if v != 0: axes.annotate(_short(v), (100*(v or 0)/total, place), (3, 0), textcoords='offset points', va='center', fontsize=7)
+        axes.set(yticks=range(len(bars)), xlabel='share of the model [%]')
+        axes.set_title(result.model, pad=22)
+        axes.set_yticklabels([bar[0] for bar in bars])
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.grid(axis='y', visible=False)
+        axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncols=2, borderaxespad=0.2, fontsize=8)
+    return figure, axes
+
 # %% ../../nbs/profiling/complexity.ipynb #fca0f409
 @record
 class ComplexityResult(_Folding, Record):
@@ -394,42 +430,6 @@ class ComplexityResult(_Folding, Record):
     ) -> 'tuple[Figure, Axes]': # the picture and its axes
         "Draw each layer's share of the operations and of the parameters."
         return _plot_layers(self, axes, top, _depth(self.layers) if depth is None else depth)
-
-# %% ../../nbs/profiling/complexity.ipynb #0b7e649b
-def _bars(layers: list[LayerComplexity], top: int) -> list[tuple[str, int | None, int]]:
-    "Name, operations and parameters of the layers to draw, in their order, and of the others together"
-    flops, parameters = max(1, sum(o.flops or 0 for o in layers)), max(1, sum(o.parameters for o in layers))
-    weight = {o.path: (o.flops is None, max((o.flops or 0)/flops, o.parameters/parameters)) for o in layers}
-    chosen = set(sorted(weight, key=lambda path: weight[path], reverse=True)[:top])
-    bars = [(o.path or '(model)', o.flops, o.parameters) for o in layers if o.path in chosen]
-    if rest := [o for o in layers if o.path not in chosen]:
-        bars.append((f'{len(rest)} other{"s" if len(rest) > 1 else ""}', sum(o.flops or 0 for o in rest), sum(o.parameters for o in rest)))
-    return bars
-
-def _plot_layers(result: ComplexityResult, axes: 'Axes | None', top: int, depth: int) -> 'tuple[Figure, Axes]':
-    import matplotlib.pyplot as plt
-
-    from calibrax.core.figures import COLORS, figure_style
-    if top < 1: raise ConfigError(f'top must be >= 1, found {top}', hint='the number of layers to draw, such as 12')
-    bars = _bars(_shown(result.folded(depth)), top)
-    with figure_style():
-        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(5.5, 0.8 + 0.36*len(bars)))
-        axes = axes if axes is not None else figure.add_subplot()
-        for i, (label, column, color) in enumerate((('FLOPs', 1, COLORS[0]), ('parameters', 2, COLORS[4]))):
-            values: Any = [bar[column] for bar in bars]
-            total = max(1, sum(v or 0 for v in values))
-            places = [place + 0.38*(i - 0.5) for place in range(len(bars))]
-            axes.barh(places, [100*(v or 0)/total for v in values], height=0.36, color=color, label=f'{label}, {_short(total if any(values) else 0)} in all')
-            for place, v in zip(places, values):
-                if v != 0: axes.annotate(_short(v), (100*(v or 0)/total, place), (3, 0), textcoords='offset points', va='center', fontsize=7)
-        axes.set(yticks=range(len(bars)), xlabel='share of the model [%]')
-        axes.set_title(result.model, pad=22)
-        axes.set_yticklabels([bar[0] for bar in bars])
-        axes.invert_yaxis()
-        axes.margins(x=0.12)
-        axes.grid(axis='y', visible=False)
-        axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncols=2, borderaxespad=0.2, fontsize=8)
-    return figure, axes
 
 # %% ../../nbs/profiling/complexity.ipynb #c03cde45
 def _shaped(shape: tuple[int, ...], dtype: Any) -> Any:

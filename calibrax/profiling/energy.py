@@ -7,25 +7,22 @@ __all__ = ['RaplCounters', 'GpuPowerSource', 'GpuEnergySource', 'EnergySample', 
            'measure_energy']
 
 # %% ../../nbs/profiling/energy.ipynb #81ef10ec
-import functools
 import html
-import inspect
 import math
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..core.display import Table, format_quantity
 from ..core.errors import ConfigError, ProfilingError
 from ..core.measurements import GpuPower, format_seconds
 from ..core.records import OMITTED, Record, record
+from .blocks import BlockMonitor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -301,6 +298,7 @@ class EnergySample(Record):
     cpu_energy_joules: float | None # since the first sample
     gpu_energy_joules: float | None # since the first sample, all GPUs together
 
+# %% ../../nbs/profiling/energy.ipynb #db871e27
 @record
 class EnergySummary(Record):
     "Energy over a stretch of time, with how it was obtained."
@@ -389,15 +387,10 @@ def _nothing_measured() -> EnergySummary:
 # %% ../../nbs/profiling/energy.ipynb #1eb3b35e
 _PATIENCE = 2.0     # seconds to wait for a reading that does not return
 
-def _check_interval(seconds: Any) -> float:
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
-        raise ConfigError(f'sample_interval_sec must be positive, found {seconds!r}', hint='for example 0.1', details={'sample_interval_sec': seconds})
-    return float(seconds)
-
 class _Session:
     "A thread that reads the sensors of one block: when it begins, at intervals, and when it is told to finish"
     def __init__(self, interval: float, window: _Window):
-        self.window, self.owner, self.lock, self._interval = window, threading.get_ident(), threading.Lock(), interval
+        self.window, self.lock, self._interval = window, threading.Lock(), interval
         self._begun, self._stop = threading.Event(), threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name='calibrax-energy', daemon=True)
@@ -428,22 +421,6 @@ class _Session:
             raise ProfilingError(f'a sensor has not answered for {_PATIENCE:g} s', hint='the driver hangs: see whether nvidia-smi answers')
         if self._error is not None: raise ProfilingError(f'reading the sensors failed: {self._error!r}', hint='the samples until then are kept') from self._error
 
-# %% ../../nbs/profiling/energy.ipynb #e3424a46
-_F = TypeVar('_F', bound=Callable[..., Any])
-
-def _decorated(func: Any, measured: Callable[[], AbstractContextManager[None]]) -> Any:
-    "A function, each call of which is measured"
-    if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
-        raise ConfigError(f'{func.__name__} is a generator: it runs where its values are taken', hint='use `with monitor:` around the loop that takes them')
-    if not callable(func): raise ConfigError(f'a function is needed, found {type(func).__name__}', hint='write @monitor above a function')
-    @functools.wraps(func)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        with measured(): return func(*args, **kwargs)
-    @functools.wraps(func)
-    async def awaited(*args: Any, **kwargs: Any) -> Any:
-        with measured(): return await func(*args, **kwargs)
-    return awaited if inspect.iscoroutinefunction(func) else called
-
 # %% ../../nbs/profiling/energy.ipynb #bc3d6db6
 def _check_rapl(rapl: Any) -> Any:
     "Counters, a folder, or None"
@@ -452,77 +429,6 @@ def _check_rapl(rapl: Any) -> Any:
 
 def _counters(rapl: Any) -> RaplCounters: # a folder is looked through anew for each block
     return RaplCounters() if rapl is None else RaplCounters(rapl) if isinstance(rapl, (str, Path)) else rapl
-
-class _Blocks:
-    "Begins and ends sessions; blocks may lie in each other, and several threads may share a monitor"
-    def __init__(self,
-        sample_interval_sec: float = 0.1, # seconds between two readings
-        *,
-        gpu: GpuPowerSource | GpuEnergySource | Sequence[GpuPowerSource | GpuEnergySource] | None = None, # one GPU or several, which are added; None for none
-        rapl: RaplCounters | str | Path | None = None, # the processor's counters, or the folder to read them from; None looks where Linux has them
-    ):
-        self._gpus, self._rapl, self._interval = _sources(gpu), _check_rapl(rapl), _check_interval(sample_interval_sec)
-        self._open, self._lock = list[_Session](), threading.Lock()
-        self._latest: _Session | None = None
-
-    def _begin(self) -> _Session:
-        self._latest = session = _Session(self._interval, _Window(self._gpus, _counters(self._rapl)))
-        return session
-
-    def _end(self, session: _Session, exc: BaseException | None) -> None:
-        self._latest = session
-        try: session.finish()
-        except ProfilingError as e:
-            if exc is None: raise
-            exc.add_note(e.message)
-
-    def __enter__(self) -> Self:
-        session = self._begin()
-        with self._lock: self._open.append(session)
-        return self
-
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
-        with self._lock:
-            if not self._open: raise ProfilingError('this monitor was left without being entered', hint='use it as `with EnergyMonitor() as monitor:`')
-            session = next((s for s in reversed(self._open) if s.owner == threading.get_ident()), self._open[-1])
-            self._open.remove(session)
-        self._end(session, exc)
-
-    @contextmanager
-    def _measured(self) -> Iterator[None]:
-        session = self._begin()
-        try: yield
-        except BaseException as e:
-            self._end(session, e)
-            raise
-        self._end(session, None)
-
-# %% ../../nbs/profiling/energy.ipynb #5cc96923
-class EnergyMonitor(_Blocks):
-    """Measures the energy of a block, or of each call of a function that it decorates, also of an asynchronous one.
-
-    What it gives is that of the last block. Raises `ConfigError` for a wrong interval or a GPU that tells nothing, and
-    `ProfilingError` when a sensor hangs; an exception of the block is never hidden by that, but has it as a note."""
-    def __call__(self, func: _F) -> _F:
-        return _decorated(func, self._measured)
-
-    @property
-    def samples(self) -> list[EnergySample]: # a copy, oldest first
-        "What was read so far."
-        if (session := self._latest) is None: return []
-        with session.lock: return list(session.window.samples)
-
-    @property
-    def summary(self) -> EnergySummary: # everything None and a reason for it before the first block
-        "What can be said about the block, or about its beginning while it runs."
-        if (session := self._latest) is None: return _nothing_measured()
-        with session.lock: return session.window.summary()
-
-    def plot(self,
-        axes: 'Axes | None' = None, # draw here instead of in a new figure
-    ) -> 'tuple[Figure, Axes]': # the picture and its axes
-        "Draw the power over the time of the block; that of the processor is the slope of its counters."
-        return _plot_power(self.samples, axes)
 
 # %% ../../nbs/profiling/energy.ipynb #6e10d345
 def _plot_power(samples: Sequence[EnergySample], axes: 'Axes | None') -> 'tuple[Figure, Axes]':
@@ -543,6 +449,42 @@ def _plot_power(samples: Sequence[EnergySample], axes: 'Axes | None') -> 'tuple[
         axes.set_ylim(bottom=0)
         if drawn or slopes: axes.legend()
     return figure, axes
+
+# %% ../../nbs/profiling/energy.ipynb #5cc96923
+class EnergyMonitor(BlockMonitor[_Session]):
+    """Measures the energy of a block, or of each call of a function that it decorates, also of an asynchronous one.
+
+    What it gives is that of the last block of the thread that asks, else of the last one of all. Raises `ConfigError` for a wrong
+    interval or a GPU that tells nothing, and `ProfilingError` when a sensor hangs; an exception of the block is never hidden by
+    that, but has it as a note."""
+    def __init__(self,
+        sample_interval_sec: float = 0.1, # seconds between two readings
+        *,
+        gpu: GpuPowerSource | GpuEnergySource | Sequence[GpuPowerSource | GpuEnergySource] | None = None, # one GPU or several, which are added; None for none
+        rapl: RaplCounters | str | Path | None = None, # the processor's counters, or the folder to read them from; None looks where Linux has them
+    ):
+        super().__init__(sample_interval_sec)
+        self._gpus, self._rapl = _sources(gpu), _check_rapl(rapl)
+
+    def _session(self) -> _Session: return _Session(self._interval, _Window(self._gpus, _counters(self._rapl)))
+
+    @property
+    def samples(self) -> list[EnergySample]: # a copy, oldest first
+        "What was read so far."
+        if (session := self._current()) is None: return []
+        with session.lock: return list(session.window.samples)
+
+    @property
+    def summary(self) -> EnergySummary: # everything None and a reason for it before the first block
+        "What can be said about the block, or about its beginning while it runs."
+        if (session := self._current()) is None: return _nothing_measured()
+        with session.lock: return session.window.summary()
+
+    def plot(self,
+        axes: 'Axes | None' = None, # draw here instead of in a new figure
+    ) -> 'tuple[Figure, Axes]': # the picture and its axes
+        "Draw the power over the time of the block; that of the processor is the slope of its counters."
+        return _plot_power(self.samples, axes)
 
 # %% ../../nbs/profiling/energy.ipynb #9b3b015d
 @record

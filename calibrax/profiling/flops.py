@@ -30,6 +30,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# %% ../../nbs/profiling/flops.ipynb #9c3eb760
+def _plot_shares(result: 'FlopsResult', axes: 'Axes | None') -> 'tuple[Figure, Axes]':
+    import matplotlib.pyplot as plt
+
+    from calibrax.core.figures import figure_style
+    shares = sorted(((flops, name) for name, flops in result.flops_by_operation.items() if flops), reverse=True)[:10][::-1]
+    with figure_style():
+        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(5, 0.6 + 0.28*max(len(shares), 1)))
+        axes = axes if axes is not None else figure.add_subplot()
+        percents = [100*flops/max(result.counted_flops, 1) for flops, _ in shares]
+        bars = axes.barh([name for _, name in shares], percents)
+        axes.bar_label(bars, [f'{format_si(flops, "FLOP")} ({percent:.1f}%)' for (flops, _), percent in zip(shares, percents)], padding=3, fontsize=8)
+        axes.set(xlabel='share of the counted operations [%]', title=result.function_name)
+        axes.margins(x=0.35)
+        axes.grid(False, axis='y')
+    return figure, axes
+
 # %% ../../nbs/profiling/flops.ipynb #df2d579e
 @record
 class FlopsResult(Record):
@@ -84,23 +101,6 @@ class FlopsResult(Record):
         return _plot_shares(self, axes)
 
 _SOURCES = {'jaxpr': 'the jaxpr', 'xla': "XLA's cost analysis", 'torch': "torch's formulas"}
-
-# %% ../../nbs/profiling/flops.ipynb #9c3eb760
-def _plot_shares(result: FlopsResult, axes: 'Axes | None') -> 'tuple[Figure, Axes]':
-    import matplotlib.pyplot as plt
-
-    from calibrax.core.figures import figure_style
-    shares = sorted(((flops, name) for name, flops in result.flops_by_operation.items() if flops), reverse=True)[:10][::-1]
-    with figure_style():
-        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(5, 0.6 + 0.28*max(len(shares), 1)))
-        axes = axes if axes is not None else figure.add_subplot()
-        percents = [100*flops/max(result.counted_flops, 1) for flops, _ in shares]
-        bars = axes.barh([name for _, name in shares], percents)
-        axes.bar_label(bars, [f'{format_si(flops, "FLOP")} ({percent:.1f}%)' for (flops, _), percent in zip(shares, percents)], padding=3, fontsize=8)
-        axes.set(xlabel='share of the counted operations [%]', title=result.function_name)
-        axes.margins(x=0.35)
-        axes.grid(False, axis='y')
-    return figure, axes
 
 # %% ../../nbs/profiling/flops.ipynb #eaec2dc5
 class _NoBytes(Exception):

@@ -46,6 +46,7 @@ def _dtype_name(dtype: Any) -> str:
 class UnknownHardwareError(ProfilingError, KeyError):
     "Nothing is known of a device, or of its speed for a dtype; also a `LookupError`."
 
+# %% ../../nbs/profiling/hardware.ipynb #cb42e558
 @record
 class _Figures(Record):
     name: str # key in `HARDWARE_SPECS`, or `measured:<device kind>:<dtype>`

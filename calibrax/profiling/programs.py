@@ -154,48 +154,6 @@ class Program(_Stages):
     def __repr__(self) -> str: return repr(self.table())
     def _repr_html_(self) -> str: return self.table()._repr_html_()
 
-# %% ../../nbs/profiling/programs.ipynb #eb347983
-def trace_program(
-    fn: Callable[..., Any], # a function of JAX, compiled or not, or a network of Flax
-    args: tuple[Any, ...] = (), # its positional arguments; `jax.ShapeDtypeStruct` may stand for arrays
-    kwargs: Mapping[str, Any] | None = None, # its keyword arguments
-    *,
-    anew: bool = False, # past JAX's caches, to have the times; a function from `jax.jit` loses its compiled versions by that
-) -> Program: # traced; not compiled yet
-    """Trace a function for these arguments, without running it.
-
-    Raises `ConfigError` for what is no function, and `ProfilingError`, with the place, when the function raises while it is
-    traced."""
-    kwargs, name = dict(kwargs or {}), _name(fn)
-    _check_function(fn, name)
-    called: Any = fn
-    while isinstance(called, partial) and any(map(_is_network, (*called.args, *called.keywords.values()))):     # a method under nnx.jit is one
-        args, kwargs, called = (*called.args, *args), {**called.keywords, **kwargs}, called.func
-    with _left_alone(called): return _trace(called, args, kwargs, name, anew)
-
-def _trace(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, anew: bool) -> Program:
-    import jax
-    if not _is_compiled(fn): return _trace_flat(fn, args, kwargs, name, anew)
-    if anew: fn.clear_cache()
-    start = time.perf_counter()
-    with _traced(name): traced = fn.trace(*args, **kwargs)
-    seconds = time.perf_counter() - start
-    leaves = [leaf for leaf in jax.tree.leaves((args, kwargs)) if _is_input(leaf) or isinstance(leaf, (bool, int, float, complex))]
-    jaxpr = _without_constants(traced.jaxpr)
-    inputs = (*traced.jaxpr.consts, *leaves) if len(leaves) == len(traced.jaxpr.jaxpr.invars) else None
-    return Program(name, fn, args, kwargs, traced, jaxpr, inputs, seconds if anew else None)
-
-def _is_compiled(fn: Any) -> bool: return hasattr(fn, 'trace') and hasattr(fn, 'clear_cache')       # by jax.jit
-
-def _name(fn: Any) -> str:
-    while isinstance(fn, partial): fn = fn.func
-    return getattr(fn, '__name__', None) or type(fn).__name__
-
-def _check_function(fn: Any, name: str) -> None:
-    if not callable(fn): raise ConfigError(f'a function is needed, found {type(fn).__name__}', hint='pass the function and its arguments apart: (f, x), not f(x)')
-    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn):
-        raise ConfigError(f'{name} only makes a coroutine or generator when called', hint='pass a function that runs it to the end')
-
 # %% ../../nbs/profiling/programs.ipynb #7f58043e
 def _trace_flat(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str, anew: bool) -> Program:
     import jax
@@ -255,3 +213,45 @@ def _traced(name: str) -> Iterator[None]:
             hint = 'JAX traces shapes, not values: use jax.numpy, jax.lax.cond and static arguments, or time the function as it is'
         else: raise
         raise ProfilingError(e.message, hint=hint, details=e.details) from e.__cause__
+
+# %% ../../nbs/profiling/programs.ipynb #eb347983
+def trace_program(
+    fn: Callable[..., Any], # a function of JAX, compiled or not, or a network of Flax
+    args: tuple[Any, ...] = (), # its positional arguments; `jax.ShapeDtypeStruct` may stand for arrays
+    kwargs: Mapping[str, Any] | None = None, # its keyword arguments
+    *,
+    anew: bool = False, # past JAX's caches, to have the times; a function from `jax.jit` loses its compiled versions by that
+) -> Program: # traced; not compiled yet
+    """Trace a function for these arguments, without running it.
+
+    Raises `ConfigError` for what is no function, and `ProfilingError`, with the place, when the function raises while it is
+    traced."""
+    kwargs, name = dict(kwargs or {}), _name(fn)
+    _check_function(fn, name)
+    called: Any = fn
+    while isinstance(called, partial) and any(map(_is_network, (*called.args, *called.keywords.values()))):     # a method under nnx.jit is one
+        args, kwargs, called = (*called.args, *args), {**called.keywords, **kwargs}, called.func
+    with _left_alone(called): return _trace(called, args, kwargs, name, anew)
+
+def _trace(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, anew: bool) -> Program:
+    import jax
+    if not _is_compiled(fn): return _trace_flat(fn, args, kwargs, name, anew)
+    if anew: fn.clear_cache()
+    start = time.perf_counter()
+    with _traced(name): traced = fn.trace(*args, **kwargs)
+    seconds = time.perf_counter() - start
+    leaves = [leaf for leaf in jax.tree.leaves((args, kwargs)) if _is_input(leaf) or isinstance(leaf, (bool, int, float, complex))]
+    jaxpr = _without_constants(traced.jaxpr)
+    inputs = (*traced.jaxpr.consts, *leaves) if len(leaves) == len(traced.jaxpr.jaxpr.invars) else None
+    return Program(name, fn, args, kwargs, traced, jaxpr, inputs, seconds if anew else None)
+
+def _is_compiled(fn: Any) -> bool: return hasattr(fn, 'trace') and hasattr(fn, 'clear_cache')       # by jax.jit
+
+def _name(fn: Any) -> str:
+    while isinstance(fn, partial): fn = fn.func
+    return getattr(fn, '__name__', None) or type(fn).__name__
+
+def _check_function(fn: Any, name: str) -> None:
+    if not callable(fn): raise ConfigError(f'a function is needed, found {type(fn).__name__}', hint='pass the function and its arguments apart: (f, x), not f(x)')
+    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn):
+        raise ConfigError(f'{name} only makes a coroutine or generator when called', hint='pass a function that runs it to the end')

@@ -8,22 +8,20 @@ __all__ = ['GPUProfilerProtocol', 'GpuGroup', 'reader_table', 'ResourceMonitor',
 
 # %% ../../nbs/profiling/resources.ipynb #c180bec2
 import functools
-import inspect
 import math
 import mmap
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from ..core.display import Table, format_quantity
 from ..core.errors import CalibraxError, ConfigError, ProfilingError
 from ..core.log import get_logger
 from ..core.measurements import GpuClocks, GpuMemory, GpuPower, ResourceSample, ResourceSummary, format_seconds
+from .blocks import BlockMonitor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -253,7 +251,7 @@ class _Session:
     def __init__(self, interval: float, gpu: GpuGroup | None):
         self.interval, self.gpu = interval, gpu
         self.fault: Exception | None = None
-        self.entered_by, self.finished = threading.get_ident(), False
+        self.finished = False
         self._stop = threading.Event()
         self._before = self._after = self._marks()
         self.readings = [_read(gpu, first=True)]
@@ -273,7 +271,7 @@ class _Session:
             due = max(due + self.interval, time.perf_counter())     # what was missed is not made up for
 
     def finish(self) -> None:
-        "Stop, and take the last reading; what failed is in `fault`"
+        "Stop, and take the last reading; what failed is in `fault`, and raised as a `ProfilingError`"
         self._stop.set()
         self._thread.join(_PATIENCE)
         self.readings = list(self.readings)     # a thread that hangs keeps the old list
@@ -287,6 +285,11 @@ class _Session:
             self.readings.append(_read(None))
         self._after = self._marks() if self.fault is None else (_high_water(), None)
         self.finished = True
+        if (fault := self.fault) is None: return
+        reason, hint = (fault.message, fault.hint) if isinstance(fault, CalibraxError) else (f'{type(fault).__name__}: {fault}', None)
+        read, lasted = len(self.readings) - 1, self.readings[-1].timestamp - self.readings[0].timestamp
+        raise ProfilingError(f'sampling failed after {read} readings of a block of {format_seconds(lasted)}: {reason}',
+                             hint=hint or 'the summary holds what was read before', details={'readings': read}) from fault
 
     def risen(self) -> tuple[float | None, float | None]: # MB of the process and of the GPU
         "The high-water marks, where they rose since the beginning"
@@ -320,108 +323,6 @@ def _summarize(session: _Session) -> ResourceSummary:
         mean_gpu_clock_mhz=_mean(r.clocks.graphics_mhz for r in rs if r.clocks), mean_gpu_power_w=_mean(r.power.draw_w for r in rs if r.power),
         unavailable=_reasons(rs, session.gpu))
 
-# %% ../../nbs/profiling/resources.ipynb #8360a534
-_P = ParamSpec('_P')
-_R = TypeVar('_R')
-
-class _Sessions:
-    "Begins and ends sessions"
-    def __init__(self,
-        sample_interval_sec: float = 0.1, # seconds from one reading to the next; the ends of a block are always read
-        gpu_profiler: Any = None, # a reader of a GPU, several of them (summed and averaged as in `GpuGroup`), or None
-    ):
-        if not (isinstance(sample_interval_sec, (int, float)) and 0 < sample_interval_sec < math.inf):
-            raise ConfigError(f'sample_interval_sec must be a positive number of seconds, found {sample_interval_sec!r}', hint='0.1 reads ten times a second')
-        readers = gpu_profiler if isinstance(gpu_profiler, (list, tuple)) else [] if gpu_profiler is None else [gpu_profiler]
-        self._interval, self._readers, self._given = float(sample_interval_sec), GpuGroup(readers).readers, gpu_profiler is not None
-        self._lock, self._open, self._own = threading.Lock(), list[_Session](), threading.local()
-        self._latest: _Session | None = None
-
-    def _begin(self) -> _Session:
-        "A session has a group of its own: reasons must not mix"
-        session = _Session(self._interval, GpuGroup(self._readers) if self._given else None)
-        self._latest = self._own.latest = session
-        return session
-
-    def _end(self, session: _Session, error: BaseException | None) -> None:
-        "Stop a session, and say what failed in it without hiding what failed in the block"
-        session.finish()
-        self._latest = self._own.latest = session
-        if (fault := session.fault) is None: return
-        reason, hint = (fault.message, fault.hint) if isinstance(fault, CalibraxError) else (f'{type(fault).__name__}: {fault}', None)
-        lasted = session.readings[-1].timestamp - session.readings[0].timestamp
-        message = f'sampling failed after {len(session.readings) - 1} readings of a block of {format_seconds(lasted)}: {reason}'
-        if error is not None: error.add_note(message)
-        else: raise ProfilingError(message, hint=hint or 'the summary holds what was read before', details={'readings': len(session.readings) - 1}) from fault
-
-    def _current(self) -> _Session | None: return getattr(self._own, 'latest', None) or self._latest
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        session = self._begin()
-        try: yield
-        except BaseException as e:
-            self._end(session, e)
-            raise
-        self._end(session, None)
-
-# %% ../../nbs/profiling/resources.ipynb #c970de58
-class _Watching(_Sessions):
-    "Watches a block, or the calls of a function"
-    def __enter__(self) -> Self:
-        session = self._begin()
-        with self._lock: self._open.append(session)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._lock:
-            mine = [s for s in self._open if s.entered_by == threading.get_ident()] or self._open
-            if not mine: raise ProfilingError('this monitor was left without being entered', hint='use it as `with ResourceMonitor() as monitor:`')
-            session = mine[-1]
-            self._open.remove(session)
-        self._end(session, error)
-
-    def __call__(self, fn: Callable[_P, _R]) -> Callable[_P, _R]:
-        "Watch every call of a function; `summary` is that of the last call."
-        if not callable(fn): raise ConfigError(f'a function is needed, found {type(fn).__name__}', hint='write @monitor above a function')
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise ConfigError(f'{fn.__name__} is a generator: it runs where its values are taken', hint='use `with monitor:` around the loop that takes them')
-        if inspect.iscoroutinefunction(fn):
-            @functools.wraps(fn)
-            async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                with self._watched(): return await fn(*args, **kwargs)
-            return awaited      # type: ignore[return-value]  # _R is a coroutine then
-        @functools.wraps(fn)
-        def watched(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with self._watched(): return fn(*args, **kwargs)
-        return watched
-
-# %% ../../nbs/profiling/resources.ipynb #a3f0f976
-class ResourceMonitor(_Watching):
-    """Samples the process, and GPUs, while a block or a function runs: a context manager and a decorator.
-
-    A reader that fails, or a GPU that disappears, is a `ProfilingError` when the block is left; an exception of the block
-    itself is never hidden by it, but has it as a note. Raises `ConfigError` for wrong arguments."""
-    @property
-    def samples(self) -> list[ResourceSample]: # a copy; the first one carries the percentage of the first interval
-        "The samples so far, in order of time."
-        if (session := self._current()) is None: return []
-        rs = session.readings[:]
-        after = rs[1] if len(rs) > 1 else _so_far(rs[0])
-        return [_sample(r, _percent(*((rs[i - 1], r) if i else (r, after)))) for i, r in enumerate(rs)]
-
-    @property
-    def summary(self) -> ResourceSummary: # no readings and zeros before the monitor was entered
-        "What was used over the block, or in it so far."
-        if (session := self._current()) is not None: return _summarize(session)
-        return ResourceSummary(peak_rss_mb=0, mean_rss_mb=0, peak_gpu_mem_mb=None, mean_gpu_util=None, memory_growth_mb=0, num_samples=0, duration_sec=0)
-
-    def plot(self,
-        axes: 'Sequence[Axes] | None' = None, # two axes, for memory and for processor use, to draw in instead of a new figure
-    ) -> 'tuple[Figure, Sequence[Axes]]': # the picture and its two axes
-        "Draw memory and processor use over time, and those of the GPU where they are known; raises `ProfilingError` when nothing was sampled."
-        return _plot(self.samples, axes)
-
 # %% ../../nbs/profiling/resources.ipynb #0cc6b3c0
 def _plot(samples: Sequence[ResourceSample], axes: 'Sequence[Axes] | None') -> 'tuple[Figure, Sequence[Axes]]':
     if not samples: raise ProfilingError('nothing has been sampled yet', hint='run the code inside `with monitor:` first')
@@ -442,6 +343,43 @@ def _plot(samples: Sequence[ResourceSample], axes: 'Sequence[Axes] | None') -> '
         use.set(ylabel='in use [%]', xlabel='time [s]')
     figure: Any = memory.figure
     return figure, axes
+
+# %% ../../nbs/profiling/resources.ipynb #a3f0f976
+class ResourceMonitor(BlockMonitor[_Session]):
+    """Samples the process, and GPUs, while a block or a function runs: a context manager and a decorator.
+
+    A reader that fails, or a GPU that disappears, is a `ProfilingError` when the block is left; an exception of the block
+    itself is never hidden by it, but has it as a note. Raises `ConfigError` for wrong arguments."""
+    def __init__(self,
+        sample_interval_sec: float = 0.1, # seconds from one reading to the next; the ends of a block are always read
+        gpu_profiler: Any = None, # a reader of a GPU, several of them (summed and averaged as in `GpuGroup`), or None
+    ):
+        super().__init__(sample_interval_sec)
+        readers = gpu_profiler if isinstance(gpu_profiler, (list, tuple)) else [] if gpu_profiler is None else [gpu_profiler]
+        self._readers, self._given = GpuGroup(readers).readers, gpu_profiler is not None
+
+    def _session(self) -> _Session: # with a group of its own: reasons must not mix
+        return _Session(self._interval, GpuGroup(self._readers) if self._given else None)
+
+    @property
+    def samples(self) -> list[ResourceSample]: # a copy; the first one carries the percentage of the first interval
+        "The samples so far, in order of time."
+        if (session := self._current()) is None: return []
+        rs = session.readings[:]
+        after = rs[1] if len(rs) > 1 else _so_far(rs[0])
+        return [_sample(r, _percent(*((rs[i - 1], r) if i else (r, after)))) for i, r in enumerate(rs)]
+
+    @property
+    def summary(self) -> ResourceSummary: # no readings and zeros before the monitor was entered
+        "What was used over the block, or in it so far."
+        if (session := self._current()) is not None: return _summarize(session)
+        return ResourceSummary(peak_rss_mb=0, mean_rss_mb=0, peak_gpu_mem_mb=None, mean_gpu_util=None, memory_growth_mb=0, num_samples=0, duration_sec=0)
+
+    def plot(self,
+        axes: 'Sequence[Axes] | None' = None, # two axes, for memory and for processor use, to draw in instead of a new figure
+    ) -> 'tuple[Figure, Sequence[Axes]]': # the picture and its two axes
+        "Draw memory and processor use over time, and those of the GPU where they are known; raises `ProfilingError` when nothing was sampled."
+        return _plot(self.samples, axes)
 
 # %% ../../nbs/profiling/resources.ipynb #4f41de25
 _all_ = ['GpuClocks', 'GpuMemory', 'GpuPower', 'ResourceSample', 'ResourceSummary']

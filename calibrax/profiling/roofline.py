@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.display import Table
-from ..core.errors import ConfigError, ProfilingError, RecordError
+from ..core.errors import ConfigError, RecordError
 from ..core.measurements import CallTiming, format_seconds
 from ..core.records import OMITTED, Record, record
 from .hardware import HARDWARE_SPECS, HardwareSpec, _dtype_name, _flops, resolve_hardware_spec
