@@ -152,7 +152,7 @@ class _Rules:
         verdict, reason = self.verdict(item, apart)
         def percent(share: float) -> float | None: return 100*share if e.level and math.isfinite(share) else None
         lower, upper = e.interval(self.alpha)
-        visible = max(abs(e.detectable(item.bad, self.alpha/self.tests)), self.margin)
+        visible = max(abs(e.limit(item.bad, self.alpha/self.tests, power=0.8)), self.margin)
         typical = {'current_value': e.level + e.change*(abs(e.level) or 1)} if self.policy is Policy.PAIRED else {}
         return _plain(c, **typical, verdict=verdict, reason=reason, baseline_value=e.level, delta_pct=percent(e.change), lower_pct=percent(lower),
                       upper_pct=percent(upper), p_value=item.p_value, detectable_pct=percent(visible))

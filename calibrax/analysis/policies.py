@@ -30,7 +30,7 @@ def centre(
     n, size = len(ordered), max(abs(ordered[0]), abs(ordered[-1]))
     mean = math.fsum(v/n for v in ordered)
     if all(abs(metric.value - v) > 1e-6*size for v in (mean, _median(ordered))): return metric.value
-    middle = ordered[n//5:n - n//5]
+    middle = ordered[3*n//10:n - 3*n//10]
     return math.fsum(v/len(middle) for v in middle)
 
 # %% ../../nbs/analysis/policies.ipynb #d71d12b5
@@ -95,10 +95,12 @@ class Evidence(Record):
     def limit(self,
         side: int, # `UP` or `DOWN`
         alpha: float, # chance of noise beyond it
+        *,
+        power: float = 0.5, # chance that a change of this size is found
     ) -> float: # a share of the level's size, with the side's sign
-        "The largest change to this side that noise explains."
+        "The largest change to this side that noise explains; with `power`, the change that would be found so often."
         bias, error = self._noise(side)
-        return self._share(side*(bias + _quantile(self.degrees, 1 - alpha)*error))
+        return self._share(side*(bias + (_quantile(self.degrees, 1 - alpha) + _quantile(self.degrees, power))*error))
 
     def interval(self,
         alpha: float, # chance that it is too low, and that it is too high
@@ -106,14 +108,6 @@ class Evidence(Record):
         "Where the true change lies with confidence `1 - 2*alpha`."
         (up, above), (down, below), q = self._noise(UP), self._noise(DOWN), _quantile(self.degrees, 1 - alpha)
         return self._share(self.effect - up - q*above), self._share(self.effect + down + q*below)
-
-    def detectable(self,
-        side: int, # `UP` or `DOWN`
-        alpha: float, # chance of a false alarm
-    ) -> float: # a share of the level's size, with the side's sign
-        "The change to this side that would be found four times in five."
-        bias, error = self._noise(side)
-        return self._share(side*(bias + (_quantile(self.degrees, 1 - alpha) + _quantile(self.degrees, 0.8))*error))
 
 # %% ../../nbs/analysis/policies.ipynb #9fa564f1
 ASSUMED_NOISE = 0.035   # standard deviation between runs, as a share of the value, where nothing is known of it
@@ -188,13 +182,13 @@ def _moments(values: Sequence[float]) -> tuple[float, float, float]:
 def _history_noise(shares: Sequence[float], usual: Sequence[bool]) -> tuple[tuple[float, float], tuple[float, float], int]:
     "Bias and error to either side, and the degrees of freedom, from the usual runs, oldest first"
     kept = [s for s, ok in zip(shares, usual) if ok]
-    n, recent = len(kept), kept[-7:]
+    n, went_away = len(kept), any(a < b for a, b in zip(usual, usual[1:]))
     mean, deviation, skew = _moments(kept)
-    ahead = math.fsum(recent)/len(recent) - mean
-    chance = 1.2*deviation*math.sqrt(max(1/len(recent) - 1/n, 0))
-    biases = mean + max(0, ahead - chance), -mean + max(0, -ahead - chance)
+    ahead = 6*math.fsum((i - (n - 1)/2)*s for i, s in enumerate(kept))/(n*(n - 1))     # of the mean, where a line through the runs meets the next one
+    chance = deviation*math.sqrt(3*(n + 1)/(n*(n - 1)))
+    up, down = (min(2.0, 0.96 + 0.36*max(0.0, side*skew)**2) + 0.3*went_away for side in (UP, DOWN))
     error = deviation*math.sqrt(1 + 1/n)
-    return biases, (error*(1 + 0.4*max(0, skew - 0.5)), error*(1 + 0.4*max(0, -skew - 0.5))), n - 1
+    return (mean + max(0, ahead - chance), -mean + max(0, -ahead - chance)), (up*error, down*error), n - 1
 
 # %% ../../nbs/analysis/policies.ipynb #946baf15
 def _doubt(shares: Sequence[float], usual: Sequence[bool], effect: float, before: Sequence[Metric], now: Metric, level: float, limit: float) -> str:
