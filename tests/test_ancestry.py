@@ -197,3 +197,15 @@ def test_shortened_commits(line):
     repo, at = line
     assert nearest_measured_ancestor([at[1][:7]], 'feature', repo=repo).commit == at[1]
     assert not nearest_measured_ancestor([at[1][:4]], 'feature', repo=repo)          # too short to be sure
+
+
+def test_a_whole_commit_is_shown_short(line):
+    repo, at = line[:2]
+    whole = git(repo, 'rev-parse', 'HEAD').strip()
+    reason = nearest_measured_ancestor([at[0]], whole, 'main', repo=repo).reason
+    assert whole[:8] in reason and whole not in reason
+
+
+def test_an_empty_target_is_refused(line):
+    "A variable of a script that is not set must not mean HEAD"
+    with pytest.raises(ConfigError, match="'' does not name a commit"): nearest_measured_ancestor([], 'HEAD', '', repo=line[0])

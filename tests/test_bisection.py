@@ -1,5 +1,6 @@
 "The search for a culprit: wrong answers, merges, skips, both ends, and a checkout that is always as it was."
 import os, random, subprocess, sys
+from dataclasses import replace
 
 import pytest
 
@@ -133,7 +134,7 @@ def search(n, culprit, wrong, seed, parents=None):
     made = bisection._Search(bisection._Range(commits, commits, parents or [[i] for i in range(n)]), bisection._Memory(None, ''), bisection._RATES, 50, 0.99)
     count = 0
     while (i := made.next()) is not None:
-        bad = culprit == 0 or culprit <= n and bool(made.belief.reach[i, culprit - 1])
+        bad = culprit == 0 or culprit <= n and bool(made.reach[i, culprit - 1])
         made.memory.add(commits[i], bad != (rng.random() < wrong))
         made.weigh()
         count += 1
@@ -226,6 +227,14 @@ def test_dirty_checkout_is_refused_before_anything(repo):
     with pytest.raises(ConfigError, match='uncommitted changes: value') as e: BisectionEngine(folder, lambda commit: pytest.fail('measured'), is_slow).bisect(at[0], at[9])
     assert 'commit or stash' in e.value.hint and (folder/'value').read_text() == 'changed'
     assert BisectionEngine(folder, lambda commit, tree: run_of(value(tree)), is_slow).bisect(at[0], at[9]).culprit_commit == at[6]      # not touched, so not refused
+    assert (folder/'value').read_text() == 'changed'
+
+
+def test_a_command_is_not_stopped_by_a_dirty_checkout_but_says_so(repo):
+    folder, at = repo
+    (folder/'value').write_text('changed')
+    result = bisect_command(at[0], 'main', command=[sys.executable, '-c', WRITES], repo=folder)
+    assert result.culprit_commit == at[6] and any('1 tracked file(s) with uncommitted changes' in n for n in result.notes)
     assert (folder/'value').read_text() == 'changed'
 
 
@@ -327,9 +336,116 @@ def test_command(tmp_path):
     result = bisect_command('main~6', 'main', command=[sys.executable, '-c', WRITES], repo=folder, ends=1, search={'error_rate': 0})
     assert result.culprit_commit == at[4] and '10.00 ms at the good end' in result.notes[0]
     result = bisect_command('main~1', 'main', command=[sys.executable, '-c', WRITES], repo=folder, ends=1)
-    assert result.culprit_commit is None and result.reason == 'nothing regresses: p latency changed most, by 0%'
+    assert result.culprit_commit is None and result.reason == 'nothing regresses by more than 5%' and 'p latency: 11.00 → 11.00' in result.notes[0]
     with pytest.raises(ConfigError, match="no metric to judge by of the name 'nope'"): bisect_command('main~6', 'main', command=[sys.executable, '-c', WRITES], repo=folder, ends=1, metric='nope')
+    with pytest.raises(ConfigError, match='main~6 is no later than main') as wrong: bisect_command('main', 'main~6', command='exit 9', repo=folder)       # nothing is measured
+    assert 'good commit is the earlier' in wrong.value.hint
+    with pytest.raises(ConfigError, match='threshold'): bisect_command('main~6', 'main', command='exit 9', repo=folder, threshold=-1)
     with pytest.raises(ProfilingError, match=f'commit {at[2][:8]}.*\n.*cannot build'): bisect_command(at[2], 'main', command=[sys.executable, '-c', WRITES], repo=folder, ends=1)
+
+
+@pytest.mark.parametrize('text', ['cannot build', '{', '[]', '{"id": "r", "timestamp": "2026-03-01T12:00:00+00:00", "points": []}'])
+def test_a_commit_without_a_good_run_is_skipped(tmp_path, text):
+    "A command that writes nonsense, or a run without the metric, ends the measurement of its commit and not the search"
+    folder = tmp_path/'r'
+    at = history(folder, ['10', text, text, '10', '11'])
+    program = f'import os, sys; text = open("value").read().strip(); text[0] in "1" or (open(os.environ["CALIBRAX_RUN_FILE"], "w").write(text), sys.exit()); {WRITES}'
+    result = bisect_command('main~4', 'main', command=[sys.executable, '-c', program], repo=folder)
+    assert result.culprit_commit == at[4] and {c.verdict for c in result.commits if c.commit in at[1:3]} <= {'skipped'}
+
+
+def test_a_folder_that_a_commit_lacks_skips_it(tmp_path):
+    folder = tmp_path/'r'
+    history(folder, ['10', '10'])
+    git(folder, 'mv', 'value', 'top')
+    def commit(message): git(folder, 'add', '-A'); git(folder, 'commit', '-q', '-m', message); return git(folder, 'rev-parse', 'HEAD')
+    def sub(text): (folder/'sub').mkdir(exist_ok=True); (folder/'sub/value').write_text(text)
+    sub('10'); first = commit('sub'); git(folder, 'rm', '-q', '-r', 'sub'); commit('gone'); sub('11'); back = commit('back'); sub('11 '); last = commit('last')
+    result = bisect_command(first, last, command=[sys.executable, '-c', WRITES], repo=folder/'sub')
+    assert set(result.suspects) >= {back} and any('no folder sub' in c.note for c in result.commits) and result.exit_code == 3
+
+
+def rounds(shift, seed, *, noise=0.01, wild=0.3):
+    "Simulated rounds of two commits: `latency` becomes worse by a share, `wild` only looks like it"
+    from calibrax.ci.commits import CommitRound
+    from calibrax.core.models import MetricDef
+    draw = random.Random(seed).gauss
+    defs = {name: MetricDef(name=name, unit='ms', direction='lower') for name in ('latency', 'wild')}
+    def made(factor):
+        values = {'latency': 10*factor*(1 + noise*draw(0, 1)), 'wild': 5*abs(1 + wild*draw(0, 1))}
+        return Run(metric_defs=defs, points=[Point(name='p', scenario='s', metrics={k: Metric(value=v) for k, v in values.items()})])
+    return (CommitRound(order='AB', run_a=made(1), run_b=made(1 + shift)) for _ in range(12))
+
+
+def test_a_wild_metric_does_not_decide():
+    "The metric that became worse beyond doubt decides, not the one that jumped most; and noise alone is never searched"
+    found = [bisection._ends(rounds(0.1, seed), 3, 0.05, None, None, {}) for seed in range(60)]
+    assert sum(worst is not None and worst.metric == 'latency' for _, _, worst in found) >= 59 and max(len(measured) for measured, _, _ in found) <= 9
+    found = [bisection._ends(rounds(0, seed), 3, 0.05, None, None, {}) for seed in range(60)]
+    assert sum(worst is None and bisection._doubtful(asked) for _, asked, worst in found) >= 59
+    assert bisection._ends(rounds(0.1, 1), 3, 0.05, 'latency', 'p', {})[2].metric == 'latency'
+
+
+def test_exit_codes(repo, tmp_path):
+    "0 a culprit, 1 nothing became worse, 3 unclear: at the ends, or among skipped commits"
+    folder, at = repo
+    rng = random.Random(1)
+    coins = BisectionEngine(folder, lambda commit, tree: rng.random() < 0.5, lambda r: r, repeats=6).bisect(at[0], at[9])
+    assert coins.unclear and coins.exit_code == 3 and not coins.is_regression_found
+    assert BisectionEngine(folder, lambda commit, tree: run_of(10), is_slow).bisect(at[0], at[9]).exit_code == 1
+    assert BisectionEngine(folder, lambda commit, tree: run_of(value(tree)), is_slow).bisect(at[0], at[9]).exit_code == 0
+    assert BisectionResult(culprit_commit=None, total_steps=1, tested_commits=(), is_regression_found=True).exit_code == 3
+    log = str(tmp_path/'count')
+    noisy = (f'import random; open({log!r}, "a").write("."); n = len(open({log!r}).read()); '
+             + WRITES.replace('open("value").read())', 'open("value").read())*random.Random(n).lognormvariate(0, 0.5)'))
+    unclear = bisect_command(at[0], 'main', command=[sys.executable, '-c', noisy], repo=folder)
+    assert unclear.exit_code == 3 and 'stay unclear after 12 rounds' in unclear.reason and 'p latency' in repr(unclear)
+
+
+def test_the_ends_are_remembered_too(repo, tmp_path):
+    "With a cache the second search measures nothing: neither the ends nor what is between them"
+    folder, at = repo
+    count = tmp_path/'count'
+    program = f'open({str(count)!r}, "a").write("."); {WRITES}'
+    def search(**options): return bisect_command(at[0], 'main', command=[sys.executable, '-c', program], repo=folder, search={'cache': tmp_path/'answers.json'}, **options)
+    first = search()
+    before = count.stat().st_size
+    assert first.culprit_commit == at[6] and search() == replace(first, tested_commits=(), total_steps=0) and count.stat().st_size == before
+    with pytest.raises(ConfigError, match='another question'): search(metric='latency')
+
+
+def test_untracked_files_are_never_lost(repo):
+    "A commit of the range may track a file that is untracked now: git refuses, and so does the search"
+    folder, at = repo
+    git(folder, 'checkout', '-q', '-b', 'side')
+    (folder/'notes').write_text('of the commit')
+    git(folder, 'add', 'notes'); git(folder, 'commit', '-q', '-m', 'notes'); git(folder, 'rm', '-q', 'notes'); git(folder, 'commit', '-q', '-m', 'gone')
+    git(folder, 'checkout', '-q', 'main')
+    for ignored in ('', 'notes\n'):
+        (folder/'.git/info/exclude').write_text(ignored)
+        (folder/'notes').write_text('mine')
+        with pytest.raises(ConfigError, match='cannot check out.*') as refused: BisectionEngine(folder, lambda commit: run_of(10), is_slow).bisect(at[8], 'side~1')
+        assert (folder/'notes').read_text() == 'mine' and git(folder, 'symbolic-ref', '--short', 'HEAD') == 'main' and 'in the way' in refused.value.hint
+
+
+@pytest.mark.parametrize('number', ['SIGTERM', 'SIGHUP'])
+@pytest.mark.parametrize('in_place', [False, True])
+def test_a_polite_kill_restores_everything(repo, in_place, number):
+    "CI servers end a cancelled job with SIGTERM: the checkout is restored, the working trees and the benchmark are gone"
+    import signal, time
+    folder, at = repo
+    started = folder.parent/'started'
+    command = f'import pathlib, time; pathlib.Path({str(started)!r}).write_text("x"); time.sleep(0.1); '
+    search = (f'bisection.BisectionEngine({str(folder)!r}, lambda commit, tree: exec({command!r}) or 1, lambda run: __import__("random").random() < 0.5, in_place=True, repeats=9999)'
+              f'.bisect({at[0]!r}, "main")' if in_place else f'bisection.bisect_command({at[0]!r}, "main", command=["{sys.executable}", "-c", {command + "time.sleep(60)"!r}], repo={str(folder)!r})')
+    process = subprocess.Popen([sys.executable, '-c', f'from calibrax.ci import bisection; {search}'], stderr=subprocess.PIPE, text=True)
+    for _ in range(500):
+        if started.exists(): break
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, number))
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + getattr(signal, number)
+    assert git(folder, 'symbolic-ref', '--short', 'HEAD') == 'main' and git(folder, 'status', '--porcelain') == '' and git(folder, 'worktree', 'list').count('\n') == 0
 
 
 @pytest.mark.parametrize('in_place', [False, True])

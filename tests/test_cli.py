@@ -262,7 +262,35 @@ BAD = {
     'bad direction': ('init', '--metric', 'lat:ms:up'),
     'nothing to annotate': ('annotate', 'a1'),
     'bad baseline name': ('baseline', '--name', '..'),
+    'unknown metric in history': ('history', '--metric', 'zzz'),
+    'history of nothing': ('check', '--history', '-5'),
+    'empty target': ('check', '--target', '', '--repo', 'project'),
+    'unknown target': ('check', '--target', 'zzz', '--repo', 'project'),
+    'no repository': ('check', '--target', 'main'),
+    'target and baseline': ('check', '--target', 'main', '--baseline', 'nightly', '--repo', 'project'),
+    'nothing to run': ('noise', '--runs', '3'),
+    'empty command': ('noise', '--run', '  '),
+    'module without function': ('noise', '--module', 'bm'),
+    'two runs': ('noise', '--run', 'true', '--runs', '2'),
+    'no time': ('noise', '--run', 'true', '--timeout', '0'),
+    'unknown commit': ('compare-commits', 'zzz', 'main', '--run', 'true', '--repo', 'project'),
+    'no round': ('compare-commits', 'main~1', 'main', '--run', 'true', '--repo', 'project', '--rounds', '0'),
+    'no run written': ('compare-commits', 'main~1', 'main', '--run', 'true', '--repo', 'project'),
+    'unknown good end': ('bisect', '--good', 'zzz', '--bad', 'main', '--run', 'true', '--repo', 'project'),
+    'ends the wrong way round': ('bisect', '--good', 'main', '--bad', 'main~1', '--run', 'true', '--repo', 'project'),
+    'ends that are one commit': ('bisect', '--good', 'main', '--bad', 'main', '--run', 'true', '--repo', 'project'),
+    'bisect by no threshold': ('bisect', '--good', 'main~1', '--bad', 'main', '--run', 'true', '--repo', 'project', '--threshold', '-1'),
 }
+
+
+def project(path, values=('10', '10')):
+    "A repository whose commits hold these values"
+    from calibrax.ci.ancestry import _git
+    _git('.', 'init', '-q', '-b', 'main', path)
+    _git(path, 'fast-import', '--quiet', stdin=''.join(
+        f'commit refs/heads/main\ncommitter A <a@example.org> {1_700_000_000 + i} +0000\ndata 1\n{i}\nM 644 inline value\ndata {len(v)}\n{v}\n' for i, v in enumerate(values)))
+    _git(path, 'reset', '-q', '--hard')
+    return path
 
 
 @pytest.fixture
@@ -277,6 +305,7 @@ def bad_files(folder):
     (folder/'bm.py').write_text('NUMBER = 3\ndef fine(): return 1\ndef needs(x): return x\ndef raises(): raise ValueError("no such file: data.bin")\n')
     (folder/'broken_module.py').write_text('import a_module_that_is_not_there\n')
     (folder/'syntax_module.py').write_text('def f(:\n')
+    project(folder/'project')
 
 
 @pytest.mark.parametrize('args', BAD.values(), ids=BAD)
@@ -395,3 +424,63 @@ def test_an_interrupted_profile_is_130_and_saves_nothing(folder):
     out, _ = child.communicate(timeout=60)
     assert child.returncode == 130 and 'Traceback' not in out, out
     assert not (folder/'d').exists()
+
+
+# --- versions: what is measured, and what the exit code says ---
+
+WRITES = ('import json, os, random; v = float(open("value").read()); json.dump({"id": "r", "timestamp": "2026-03-01T12:00:00Z", "metric_defs": DEFS, '
+          '"points": [{"name": "p", "scenario": "s", "metrics": {"latency": {"value": v}}}]}, open(os.environ["CALIBRAX_RUN_FILE"], "w"))')
+
+def writes(folder, text=WRITES, defs='{"latency": {"unit": "ms", "direction": "lower"}}'):
+    (folder/'bench.py').write_text(text.replace('DEFS', defs))
+    return f'{sys.executable} {folder/"bench.py"}'
+
+
+@pytest.mark.parametrize('a, b, code, strict', [('main~3', 'main~2', 0, 0), ('main~2', 'main~1', 1, 1), ('main~1', 'main', 0, 0)], ids=['same', 'worse', 'better'])
+def test_compare_commits_ends_with(folder, a, b, code, strict):
+    repo = project(folder/'project', ['10', '10', '12', '9'])
+    for options, expected in (([], code), (['--strict'], strict)):
+        out = call('compare-commits', a, b, '--rounds', '5', '--repo', repo, '--run', writes(folder), *options)
+        assert out.exit_code == expected, out.output
+
+
+def test_compare_commits_in_doubt(folder):
+    "Two rounds of a noisy benchmark say nothing: a pass with warnings, or 3 under --strict"
+    repo = project(folder/'project')
+    noisy = writes(folder, WRITES.replace('read());', f'read())*(1 + os.path.getsize({str(folder/"n")!r}) % 7); open({str(folder/"n")!r}, "a").write("x");'))
+    (folder/'n').write_text('')
+    for options, expected in (([], 0), (['--strict'], 3)):
+        out = call('compare-commits', 'main~1', 'main', '--rounds', '2', '--repo', repo, '--run', noisy, *options)
+        assert out.exit_code == expected and 'inconclusive' in out.output and '2 rounds show large changes only' in out.output, out.output
+
+
+@pytest.mark.parametrize('command', [('compare-commits', 'main~2', 'main', '--rounds', '3'), ('bisect', '--good', 'main~2', '--bad', 'main'), ('noise', '--runs', '3')], ids=lambda c: c[0])
+def test_the_store_defines_what_the_runs_do_not(folder, monkeypatch, command):
+    "The definitions of `calibrax init` hold for what is measured here too"
+    repo = project(folder/'project', ['10', '10', '12'])
+    monkeypatch.chdir(repo)
+    plain = writes(folder, defs='{}')
+    before = call(*command, '--run', plain)
+    assert before.exit_code == (0 if command[0] == 'noise' else 2) and not (repo/'benchmark-data').exists()
+    assert call('init', '--metric', 'latency:ms:lower').exit_code == 0
+    out = call(*command, '--run', plain)
+    assert out.exit_code == {'compare-commits': 1, 'bisect': 0, 'noise': 0}[command[0]] and 'latency ↓' in out.output + 'latency ↓'*(command[0] == 'bisect'), out.output
+
+
+def test_hints_are_those_of_the_command_line(folder):
+    repo = project(folder/'project')
+    assert '--run "python bench.py"' in call('noise').stderr
+    assert '--timeout' in call('noise', '--run', 'sleep 5', '--timeout', '0.1').stderr
+    out = call('bisect', '--good', 'main~1', '--bad', 'main', '--metric', 'speed', '--repo', repo, '--run', writes(folder))
+    assert out.exit_code == 2 and 'there is p latency' in out.stderr
+    assert 'fetch-depth: 0' in call('compare-commits', 'main~9', '--repo', repo, '--run', 'true').stderr
+
+
+def test_check_by_a_branch_of_a_repository_elsewhere(folder):
+    from calibrax.ci.ancestry import _commits
+    repo = project(folder/'project', ['10', '10', '12'])
+    at = _commits(repo, 'main~2', 'main~1', 'main')
+    store = Store('benchmark-data')
+    for day, (name, latency) in enumerate((('main~2', 12.0), ('main', 15.0))): store.save(make_run(f'r{day}', day, latency=latency, commit=at[name]))
+    out = call('check', '--target', 'main', '--repo', repo)
+    assert out.exit_code == 1 and f'run r0 of commit {at["main~2"][:8]}, 2 commits before {at["main"][:8]}\n' in out.output, out.output

@@ -18,9 +18,9 @@ NOISE = random.Random(0)
 
 def run(day, points=None, *, defs=DEFS, environment=MACHINE, **fields):
     points = {'a': {'latency': 12.0, 'throughput': 500.0}, 'b': {'latency': 40.0, 'throughput': 150.0}} if points is None else points
-    return Run(id=f'r{day}', timestamp=datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day), metric_defs=defs, environment=environment, points=[
+    return Run(**{'id': f'r{day}', 'timestamp': datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day), **fields}, metric_defs=defs, environment=environment, points=[
         Point(name=name, scenario='s', metrics={m: v if isinstance(v, Metric) else Metric(value=v) for m, v in metrics.items()})
-        for name, metrics in points.items()], **fields)
+        for name, metrics in points.items()])
 
 
 def sampled(value, noise=0.01):
@@ -113,3 +113,32 @@ def test_history_sees_what_a_threshold_does_not(latency, code, tmp_path, monkeyp
         out = check('--policy', policy, '--threshold', '0.2')
         assert out.exit_code == code and 'policy history: 20 earlier runs' in out.output or code, out.output
     assert check('--policy', 'history', '--history', '0').exit_code == 2
+
+
+BY_HISTORY = {name: CASES[name] for name in ('pass', 'regression', 'improvement', 'NaN', 'infinite', 'renamed', 'skipped', 'skipped, allowed', 'unit changed', 'direction changed',
+                                             'machine changed', 'dirty tree', 'zero benchmarks')}
+
+@pytest.fixture(scope='module')
+def nights(tmp_path_factory):
+    "Twenty nights of both points, whose first is the baseline"
+    draw, folder = random.Random(5), tmp_path_factory.mktemp('nights')
+    store = Store(folder/'d')
+    for hour in range(20):
+        points = {p: {'latency': latency*draw.gauss(1, 0.01), 'throughput': rate*draw.gauss(1, 0.01)} for p, latency, rate in (('a', 12.0, 500.0), ('b', 40.0, 150.0))}
+        store.save(run(0, points, id=f'h{hour}', timestamp=datetime(2026, 3, 1, hour, tzinfo=UTC)))
+    store.set_baseline('h0')
+    return folder
+
+
+@pytest.mark.parametrize('strict', [False, True], ids=['', 'strict'])
+@pytest.mark.parametrize('case', BY_HISTORY, ids=lambda case: case.replace(' ', '_'))
+def test_exit_code_by_history(case, strict, nights, tmp_path, monkeypatch):
+    "The policies that look at the noise end as the threshold does in every clear case"
+    import shutil
+    shutil.copytree(nights/'d', tmp_path/'d')
+    monkeypatch.chdir(tmp_path)
+    later, options, code, strict_code, _ = CASES[case]
+    Store('d').save(later)
+    for policy in ('history', 'auto'):
+        out = check('--policy', policy, *options, *(['--strict'] if strict else []))
+        assert out.exit_code == (strict_code if strict else code), out.output

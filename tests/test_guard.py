@@ -233,3 +233,10 @@ def test_any_name_survives_in_every_report(name, tag, metric, before, now):
     assert json.dumps(to_json(result), allow_nan=False)
     lines = to_text(result).split('\n')
     assert len(lines) <= 2 + len(result.regressions) + len(result.warnings)
+
+
+@pytest.mark.parametrize('options, match', [({'history': 0}, 'history: expected a whole number from 1'), ({'history': -5}, 'history'), ({'history': 2.5}, 'history'), ({'history': True}, 'history'),
+                                            ({'target': 'main', 'baseline': 'nightly'}, "a baseline 'nightly' and a target 'main'")])
+def test_what_makes_no_sense_is_refused_whatever_the_policy(tmp_path, options, match):
+    for policy in ('threshold', 'history'):
+        with pytest.raises(ConfigError, match=match): CIGuard(Store(tmp_path), policy=policy, **options)

@@ -93,3 +93,32 @@ def test_function_is_profiled(tmp_path):
     run = Workload(module='mine', function='work', options=('--iterations', '3', '--warmup', '1'), env={'JAX_PLATFORMS': 'cpu'}).measure(tmp_path)
     assert run.points[0].name == 'work' and len(run.points[0].metrics['latency_p50'].samples) == 3
     assert 'mine.py' in os.listdir(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    "A commit may lack the folder that the command is run in: that is no fault of the command"
+    with pytest.raises(ProfilingError, match='round 1: there is no folder later') as e: Workload(command='true').measure(tmp_path/'later', 'round 1')
+    assert 'every commit' in e.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, 'killpg'), reason='needs signals')
+def test_a_killed_measurement_takes_its_command_along(tmp_path):
+    "SIGTERM of a cancelled job ends what was started too, and the program that has a handler of its own keeps it"
+    import signal, subprocess
+    started = tmp_path/'pid'
+    code = f'from calibrax.ci.measuring import Workload; Workload(command="echo $$ > {started}; sleep 60").measure({str(tmp_path)!r})'
+    process = subprocess.Popen([sys.executable, '-c', code])
+    for _ in range(500):
+        if started.exists() and started.read_text().endswith('\n'): break
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError): os.kill(int(started.read_text()), 0)
+
+    seen = []
+    old = signal.signal(signal.SIGTERM, lambda n, _: seen.append(n))
+    try:
+        Workload(command=writes() + ['0']).measure(tmp_path)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    finally: signal.signal(signal.SIGTERM, old)

@@ -132,3 +132,20 @@ def test_measuring(tmp_path):
     assert len(report.runs) == 4 and (tmp_path/'count').read_text() == 'xxxx'
     with pytest.raises(ProfilingError, match='run 3 of 5: '): measure_noise([sys.executable, '-c', code + '; assert len(open("count").read()) < 7'], runs=5, folder=tmp_path)
     with pytest.raises(ConfigError, match='runs: expected'): measure_noise('true', runs=2)
+
+
+def test_definitions_from_outside():
+    "What the runs do not define may be defined by the store"
+    plain = [Run(id=f'r{i}', points=[Point(name='p', scenario='s', metrics={'latency': Metric(value=10 + 0.1*(i % 3))})]) for i in range(6)]
+    assert noise_report(plain).needed_threshold is None
+    found = noise_report(plain, metric_defs={'latency': MetricDef(name='latency', unit='ms', direction='lower')})
+    assert found.metrics[0].unit == 'ms' and found.needed_threshold > 0 and '10.10 ms' in repr(found)
+
+
+def test_one_wild_metric_does_not_hide_what_the_others_allow():
+    draw = random.Random(1)
+    defs = {n: MetricDef(name=n, unit='ms', direction='lower') for n in ('quiet', 'wild')}
+    def made(i, wild): return Run(id=f'r{i}', metric_defs=defs, points=[Point(name='p', scenario='s', metrics={'quiet': Metric(value=draw.gauss(10, 0.05)), 'wild': Metric(value=draw.gauss(10, wild))})])
+    said = noise_report(made(i, 0.8) for i in range(10)).recommendation
+    assert 'p wild decides' in said and 'Without p wild, --threshold 0.0' in said
+    assert 'Without' not in noise_report(made(i, 0.05) for i in range(10)).recommendation

@@ -51,7 +51,8 @@ def _commits(repo: str | os.PathLike[str], *names: str) -> dict[str, str]:
         if re.fullmatch('[0-9a-f]{40,64}', commit) and name: continue
         unborn = name == 'HEAD'
         raise ConfigError(f'{name!r} does not name a commit in {Path(repo)}', details={'name': name},
-                          hint='there is no commit yet: make one' if unborn else 'a branch, a tag or a commit; a shallow clone may lack it: git fetch --unshallow')
+                          hint='there is no commit yet: make one' if unborn else
+                          'a branch, a tag or a commit; a clone that is shallow or of one branch may lack it: fetch-depth: 0 in GitHub Actions, else git fetch --unshallow')
     return found
 
 # %% ../../nbs/ci/ancestry.ipynb #cb47d96b
@@ -72,7 +73,7 @@ class Ancestor(Record):
 def _fork(repo: str | os.PathLike[str], head: str, target: str) -> tuple[bool, str, str, list[str]]:
     "Whether the clone is shallow, the head's commit, the target as git knows it, and the merge bases"
     for name in (target, f'origin/{target}'):
-        if not head or head.startswith('-') or name.startswith('-'): break
+        if not head or not target or head.startswith('-') or name.startswith('-'): break
         done = _git(repo, 'rev-parse', '--is-shallow-repository', f'{head}...{name}')
         if not done.returncode:
             shallow, _, own, *bases = done.stdout.split()     # git names the right side first
@@ -148,6 +149,7 @@ def _shallow(shallow: bool) -> str:
 def _explained(found: Ancestor, head: str, target: str, *, alone: bool) -> Ancestor:
     "With its reason; `alone` when the head is itself the merge base"
     base, n = (found.merge_base or '')[:8], found.distance
+    head = head[:8] if re.fullmatch('[0-9a-f]{40,64}', head) else head
     before = f'{n} commit{"s"*(n != 1)} before '
     where = f'{before}{head}' if alone else (f'{before}{base}, ' if n else '') + f'the merge base of {head} and {target}'
     side = '' if found.mainline else ', on a branch that was merged: no commit of the main line was measured'

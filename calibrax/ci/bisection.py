@@ -11,62 +11,25 @@ import html
 import inspect
 import math
 import os
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..analysis.assessment import AssessedChange, Policy, assess
+from ..analysis.regression import Verdict, checked_threshold, percent_text
 from .ancestry import _commits, _complaint, _git
-from .commits import Worktree, _uncommitted, _undisturbed, worktree
-from .measuring import Workload, _checked_count, _progress
-from ..core.display import Table, format_number, format_quantity
-from ..core.errors import ConfigError, ProfilingError
-from ..core.files import write_whole
-from ..core.models import MetricDef, MetricDirection, Run
-from ..core.records import OMITTED, Record, read_json, record, write_json
+from .commits import CommitRound, Worktree, _foreign, _in_turns, _left_out, _orders, _uncommitted, _undisturbed, _value, worktree
+from .culprits import _RATES, _Memory, _outcome, _Range, _Search
+from .measuring import Workload, _checked_count, _progress, _tidy
+from ..core.display import Table, format_quantity
+from ..core.errors import CalibraxError, ConfigError, ProfilingError
+from ..core.models import MetricDef, Point, Run
+from ..core.records import OMITTED, Record, record
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# %% ../../nbs/ci/bisection.ipynb #1e3109bd
-_RATES = {0.001: 0.3, 0.05: 0.2, 0.1: 0.2, 0.2: 0.2, 0.3: 0.1}      # how often an answer may be wrong, and how likely that is beforehand
-_NOTHING = _BEFORE = 0.15       # probabilities, beforehand, that nothing regresses, and that the first commit is bad already
-
-@dataclass
-class _Belief:
-    """What is known about some commits, oldest first.
-
-    `reach[i, h]` says whether commit `i` is bad under hypothesis `h`; row 0 is the good end, the last row the bad end. Hypotheses: the commits of rows
-    1 to n, then "nothing regresses", then "bad from the beginning"."""
-    reach: 'np.ndarray[Any, Any]'
-    rates: Mapping[float, float]
-
-    def __post_init__(self) -> None:
-        import numpy as np
-        n = self.reach.shape[1] - 2
-        self.prior = np.array([(1 - _NOTHING - _BEFORE)/n]*n + [_NOTHING, _BEFORE])
-
-    def posterior(self, bad: 'np.ndarray[Any, Any]', good: 'np.ndarray[Any, Any]') -> 'np.ndarray[Any, Any]': # one for each hypothesis
-        "Probabilities after so many answers `bad` and `good` for each commit"
-        import numpy as np
-        agreeing, total = (bad - good) @ self.reach + good.sum(), bad.sum() + good.sum()
-        logs = [np.log(self.prior) + math.log(p) + agreeing*math.log1p(-w) + (total - agreeing)*math.log(max(w, 1e-9)) for w, p in self.rates.items()]
-        joint = np.exp(logs - np.max(logs)).sum(0)
-        return np.asarray(joint/joint.sum())
-
-def _reach(parents: Sequence[Sequence[int]]) -> 'np.ndarray[Any, Any]':
-    "Which commits each commit contains: row 0 is the good end, `parents[i]` are the rows of the parents of row i + 1"
-    import numpy as np
-    n = len(parents)
-    reach = np.zeros((n + 1, n + 2), np.float32)
-    for i, own in enumerate(parents, 1):
-        for p in own: np.maximum(reach[i], reach[p], out=reach[i])
-        reach[i, i - 1] = 1
-    reach[:, n + 1] = 1
-    return reach
 
 # %% ../../nbs/ci/bisection.ipynb #c1a71b31
 @record
@@ -93,6 +56,12 @@ class BisectionResult(Record):
     probability: float | None = field(default=None, metadata=OMITTED) # of what was found
     reason: str = '' # in words
     notes: tuple[str, ...] = () # what else there is to say
+    unclear: bool = False # whether the answers do not suffice to say more
+
+    @property
+    def exit_code(self) -> int: # 0, 1 or 3
+        "What a process that searches should end with: 0 when the culprit is known, 1 when nothing became worse, 3 when it stays unclear."
+        return 0 if self.culprit_commit else 3 if self.unclear or self.is_regression_found else 1
 
     @property
     def measurements(self) -> int: # the remembered ones included
@@ -126,30 +95,19 @@ def plot_bisection(
     import matplotlib.pyplot as plt
 
     from calibrax.core.figures import COLORS, figure_style
-    color = {'bad': COLORS[1], 'good': COLORS[2], 'unclear': COLORS[4]}
     with figure_style():
         figure: Any = axes.figure if axes is not None else plt.figure()
         axes = axes if axes is not None else figure.add_subplot()
         axes.bar([c.position for c in result.commits], [c.probability for c in result.commits], width=0.8, color='0.8', label='probability to be the culprit')
-        for verdict in color:
-            found = [c for c in result.commits if c.verdict == verdict and c.bad + c.good]
-            axes.scatter([c.position for c in found], [c.bad/(c.bad + c.good) for c in found], s=[15 + 8*(c.bad + c.good) for c in found],
-                         color=color[verdict], label=f'{verdict} commit', zorder=3) if found else None
-        skipped = [c.position for c in result.commits if c.verdict == 'skipped']
-        if skipped: axes.plot(skipped, [0.5]*len(skipped), 'x', color='0.4', label='skipped')
+        for verdict, color in {'bad': COLORS[1], 'good': COLORS[2], 'unclear': COLORS[4], 'skipped': '0.4'}.items():
+            found = [(c.position, c.bad/(c.bad + c.good) if c.bad + c.good else 0.5, 15 + 8*(c.bad + c.good)) for c in result.commits
+                     if c.verdict == verdict and (c.bad + c.good or verdict == 'skipped')]
+            if found: axes.scatter(*zip(*found), color=color, marker='x' if verdict == 'skipped' else 'o', label=f'{verdict} commit', zorder=3)
         axes.set(xlabel='commits, oldest first', ylabel='share of measurements\nthat found a regression', ylim=(-0.08, 1.08))
         axes.legend(fontsize=7, loc='center left')
     return figure, axes
 
 # %% ../../nbs/ci/bisection.ipynb #eea09f9c
-@dataclass
-class _Range:
-    "The commits between two ends, oldest first, the good end in front"
-    commits: list[str]
-    subjects: list[str]
-    parents: list[list[int]]        # of each commit but the first, as positions
-    notes: list[str] = field(default_factory=list)
-
 def _range(repo: str | os.PathLike[str], good: str, bad: str, first_parent: bool) -> _Range:
     commits = _commits(repo, good, bad)
     start, end = commits[good], commits[bad]
@@ -165,9 +123,14 @@ def _range(repo: str | os.PathLike[str], good: str, bad: str, first_parent: bool
     return _Range([*place], [_git(repo, 'log', '-1', '--format=%s', bases[0]).stdout.strip(), *(l[2] for l in lines)], parents, notes)
 
 # %% ../../nbs/ci/bisection.ipynb #f66ee92e
-def _check_out(folder: str | os.PathLike[str], *name: str) -> None:
-    with _undisturbed(): done = _git(folder, 'checkout', '--quiet', '--force', *name, '--')
-    if done.returncode: raise ConfigError(f'cannot check out {name[-1]}: {_complaint(done)}', hint='git status shows what is in the way', details={'commit': name[-1]})
+def _check_out(folder: str | os.PathLike[str], *name: str, careful: bool = False) -> None:
+    "Check a commit out over whatever was changed in tracked files; `careful` leaves every other file as it is"
+    with _undisturbed():
+        if careful: _git(folder, 'reset', '--quiet', '--hard')
+        done = _git(folder, 'checkout', '--quiet', '--no-overwrite-ignore' if careful else '--force', *name, '--')
+    if done.returncode:
+        raise ConfigError(f'cannot check out {name[-1]}: {_complaint(done)}', details={'commit': name[-1]},
+                          hint='move the files away that are in the way, or take a benchmark_fn(commit, folder), which works in a tree of its own')
 
 @contextlib.contextmanager
 def _in_place(repo: str | os.PathLike[str]) -> Iterator[Worktree]:
@@ -179,8 +142,9 @@ def _in_place(repo: str | os.PathLike[str]) -> Iterator[Worktree]:
     branch = _git(repo, 'symbolic-ref', '--quiet', '--short', 'HEAD').stdout.strip()
     commit = _commits(repo, 'HEAD')['HEAD']
     top = Path(_git(repo, 'rev-parse', '--show-toplevel').stdout.rstrip('\n'))
-    try: yield Worktree(commit, top, Path(repo))
-    finally: _check_out(top, *([branch] if branch else ['--detach', commit]))
+    with _tidy():
+        try: yield Worktree(commit, top, Path(repo))
+        finally: _check_out(top, *([branch] if branch else ['--detach', commit]))
 
 def _takes_folder(function: Callable[..., Any]) -> bool:
     "Whether a benchmark function wants a second argument"
@@ -192,107 +156,20 @@ def _takes_folder(function: Callable[..., Any]) -> bool:
 class BisectionSkip(ProfilingError):
     "Raised by a benchmark function for a commit that cannot be measured: the search goes around it."
 
-def _answer(measure: Callable[[], Any], regression_fn: Callable[[Any], bool | None]) -> bool | str: # whether it is bad, or why it was skipped
+def _answer(benchmark_fn: Callable[..., Any], regression_fn: Callable[[Any], bool | None], arguments: tuple[Any, ...], end: str | None) -> bool | str:
+    "Measure a commit once: whether it is bad, or why it is skipped, which an end cannot be"
+    why = 'it was skipped'
     try:
-        run = measure()
-        verdict = None if run is None else regression_fn(run)
-    except BisectionSkip as e: return e.message.splitlines()[0]
-    return 'it was skipped' if verdict is None else bool(verdict)
+        run = benchmark_fn(*arguments)
+        if run is not None and (verdict := regression_fn(run)) is not None: return bool(verdict)
+    except BisectionSkip as e: why = e.message.splitlines()[0]
+    if end: raise ConfigError(f'the {end} commit {arguments[0][:8]} cannot be measured: {why}', hint='choose an end that can', details={'commit': arguments[0]})
+    return why
 
-# %% ../../nbs/ci/bisection.ipynb #83578bcc
-@dataclass
-class _Answers:
-    "The answers about one commit"
-    bad: int = 0
-    good: int = 0
-    skipped: str | None = None
-
-class _Memory(dict[str, _Answers]):
-    "Answers by commit, in a file when it has a name"
-    def __init__(self, file: str | os.PathLike[str] | None, question: str):
-        super().__init__()
-        self.file, self.question = Path(file) if file else None, question
-        if self.file is None or not self.file.exists(): return
-        stored = read_json(self.file.read_bytes(), source=str(self.file))
-        try:
-            asked = stored['question']
-            self.update({c: _Answers(int(a['bad']), int(a['good']), a['skipped']) for c, a in stored['answers'].items()})
-        except (TypeError, KeyError, ValueError, AttributeError):
-            raise ConfigError(f'{self.file} holds no answers of a bisection', hint='name another file, or delete it') from None
-        if asked != question: raise ConfigError(f'{self.file} holds answers to another question: {asked!r}', hint='name another file, or delete it')
-
-    def add(self, commit: str, answer: bool | str) -> None:
-        "Keep an answer: whether it is bad, or why it was skipped"
-        own = self.setdefault(commit, _Answers())
-        if isinstance(answer, str): own.skipped = answer
-        elif answer: own.bad += 1
-        else: own.good += 1
-        if self.file is not None:
-            write_whole(self.file, write_json({'question': self.question, 'answers': {c: vars(a) for c, a in self.items()}}))
-
-# %% ../../nbs/ci/bisection.ipynb #bb7870cd
-class _Search:
-    "One search: what is known, and what to measure next"
-    def __init__(self, found: _Range, memory: _Memory, rates: Mapping[float, float], repeats: int, confidence: float):
-        self.range, self.memory, self.repeats, self.confidence = found, memory, repeats, confidence
-        self.belief, self.order = _Belief(_reach(found.parents), rates), list[int]()
-        self.weigh()
-
-    def answers(self, i: int) -> _Answers: return self.memory.get(self.range.commits[i], _Answers())
-
-    def weigh(self) -> None:
-        "Bring the probabilities up to date"
-        import numpy as np
-        all_answers = [self.answers(i) for i in range(len(self.range.commits))]
-        bad, good = (np.array([getattr(a, kind) for a in all_answers]) for kind in ('bad', 'good'))
-        self.posterior = self.belief.posterior(bad, good)
-        self.is_bad = self.belief.reach @ self.posterior
-        self.counts = bad + good
-        self.open = np.array([a.skipped is None for a in all_answers]) & (self.counts < self.repeats)
-
-    @property
-    def _doubtful_end(self) -> int | None:
-        "An end that is not clear yet: the bad one first"
-        last = len(self.range.commits) - 1
-        for i, doubt in ((last, self.posterior[-2]), (0, self.posterior[-1])):
-            if self.open[i] and (not self.counts[i] or (1 - self.confidence)/2 < doubt < self.confidence): return i
-        return None
-
-    def next(self) -> int | None: # a position; None when all is clear, or nothing can be
-        "What to measure: the ends until they are clear, then the commit whose answer is the least certain"
-        import numpy as np
-        if (end := self._doubtful_end) is not None: return end
-        uncertain = np.where(self.open, np.minimum(self.is_bad, 1 - self.is_bad), -1.0)
-        best = float(uncertain.max())
-        if self.posterior.max() >= self.confidence or best < 1e-4: return None
-        near = np.flatnonzero(uncertain >= best - 1e-6)
-        return int(min(near, key=lambda i: (self.counts[i], abs(i - len(uncertain)/2))))
-
-# %% ../../nbs/ci/bisection.ipynb #f4ef69cf
-def _outcome(search: _Search) -> dict[str, Any]:
-    "What is found, as fields of the result"
-    import numpy as np
-    p, commits = search.posterior, search.range.commits
-    n, top = len(commits) - 1, int(p.argmax())
-    sure = float(p[top])
-    if sure >= search.confidence and top >= n:
-        says = 'nothing regresses: the bad commit is as good as the good one' if top == n else 'the good commit is bad already: look for an earlier one'
-        return {'culprit_commit': None, 'is_regression_found': False, 'probability': sure, 'reason': says}
-    if sure >= search.confidence:
-        says = f'{commits[top + 1][:8]} is the first bad commit, with probability {100*min(sure, 0.9999):.4g}%'
-        return {'culprit_commit': commits[top + 1], 'is_regression_found': True, 'probability': sure, 'reason': says}
-    by_size = np.argsort(-p)
-    enough = by_size[:int(np.searchsorted(np.cumsum(p[by_size]), search.confidence)) + 1]
-    suspects = [commits[h + 1] for h in sorted(enough) if h < n]
-    found = bool(p[n] + p[n + 1] < 1 - search.confidence)
-    says = f'the first bad commit is one of {len(suspects)}, which skipped or unclear commits leave open' if found else 'the ends stay unclear: they answer good and bad by turns'
-    return {'culprit_commit': None, 'is_regression_found': found, 'suspects': tuple(suspects), 'probability': float(p[enough].sum()), 'reason': says}
-
-def _commit_verdicts(search: _Search, suspects: Iterable[str]) -> Iterator[CommitVerdict]:
-    last, suspected = len(search.range.commits) - 1, set(suspects)
-    for i, commit in enumerate(search.range.commits):
-        a, bad = search.answers(i), float(search.is_bad[i])
-        if not (a.bad + a.good or a.skipped is not None or i in (0, last) or commit in suspected): continue
+# %% ../../nbs/ci/bisection.ipynb #f4ef69d0
+def _commit_verdicts(search: _Search, suspects: Sequence[str]) -> Iterator[CommitVerdict]:
+    for i, (commit, a, bad) in enumerate(zip(search.range.commits, search.answers, search.is_bad)):
+        if not (a.bad + a.good or a.skipped is not None or i in (0, len(search.answers) - 1) or commit in suspects): continue
         verdict = 'skipped' if a.skipped is not None else 'bad' if bad >= search.confidence else 'good' if bad <= 1 - search.confidence else 'unclear'
         yield CommitVerdict(commit=commit, subject=search.range.subjects[i], verdict=verdict, bad=a.bad, good=a.good, position=i,
                             probability=float(search.posterior[i - 1]) if i else 0.0, note=a.skipped or '')
@@ -336,72 +213,79 @@ class BisectionEngine:
         and whatever `benchmark_fn` raises, except `BisectionSkip`. The checkout is restored in every case."""
         found = _range(self.repo_path, good_commit, bad_commit, self.first_parent)
         if not found.parents: return BisectionResult(culprit_commit=None, total_steps=0, tested_commits=(), is_regression_found=False, reason='no commits to search: ' + found.notes[0])
-        search = _Search(found, self._memory, self._rates, self.repeats, self.confidence)
+        search, tested = _Search(found, self._memory, self._rates, self.repeats, self.confidence), dict[int, str]()
         place = _in_place(self.repo_path) if self.in_place else worktree(self.repo_path, found.commits[-1])
         with place as tree, _progress(self.progress, None, f'bisecting {len(found.parents)} commits') as step:
             while (i := search.next()) is not None:
-                self._test(search, i, tree)
-                step(f'{found.commits[i][:8]}, likeliest {100*search.posterior.max():.0f}%')
-        tested = tuple(found.commits[i] for i in dict.fromkeys(search.order) if 0 < i < len(found.commits) - 1)
+                tested[i] = found.commits[i]
+                _check_out(tree.root, '--detach', tested[i], careful=self.in_place)
+                arguments = (tested[i], tree.folder) if self._with_folder else (tested[i],)
+                self._memory.add(tested[i], _answer(self.benchmark_fn, self.regression_fn, arguments, {0: 'good', len(found.parents): 'bad'}.get(i)))
+                search.weigh()
+                step(f'{tested[i][:8]}, likeliest {100*search.posterior.max():.0f}%')
+        between = tuple(c for i, c in tested.items() if 0 < i < len(found.parents))
         outcome = _outcome(search)
-        return BisectionResult(total_steps=len(tested), tested_commits=tested, notes=tuple(found.notes), **outcome,
+        return BisectionResult(total_steps=len(between), tested_commits=between, notes=tuple(found.notes), **outcome,
                                commits=tuple(_commit_verdicts(search, outcome.get('suspects', ()))))
 
-    def _test(self, search: _Search, i: int, tree: Worktree) -> None:
-        "Measure one commit once and keep the answer"
-        commit = search.range.commits[i]
-        search.order.append(i)
-        _check_out(tree.root, '--detach', commit)
-        answer = _answer(lambda: self.benchmark_fn(commit, tree.folder) if self._with_folder else self.benchmark_fn(commit), self.regression_fn)
-        if i in (0, len(search.range.commits) - 1) and isinstance(answer, str):
-            raise ConfigError(f'the {"bad" if i else "good"} commit {commit[:8]} cannot be measured: {answer}', hint='choose an end that can', details={'commit': commit})
-        self._memory.add(commit, answer)
-        search.weigh()
-
 # %% ../../nbs/ci/bisection.ipynb #987a3ef2
-@dataclass(frozen=True)
-class _Line:
-    "Which metric decides, and where good ends"
-    point: str
-    metric: str
-    definition: MetricDef
-    good: float
-    bad: float
+_MOST_ROUNDS = 12       # in which both ends are measured
+def _label(change: AssessedChange) -> str: return Point(name=change.point_name, scenario=change.scenario, tags=change.tags).label
 
-    @property
-    def limit(self) -> float: return math.sqrt(self.good*self.bad) if self.good*self.bad > 0 and self.good > 0 else (self.good + self.bad)/2
+def _line(change: AssessedChange) -> tuple[float, float, float]:
+    "The good end, the bad end, and the line between them"
+    good, bad = change.baseline_value or 0.0, change.current_value or 0.0
+    return good, bad, math.sqrt(good*bad) if good > 0 and bad > 0 else (good + bad)/2
 
-    @property
-    def words(self) -> str:
-        g, b, limit = (format_quantity(v, self.definition.unit) for v in (self.good, self.bad, self.limit))
-        return f'{self.point} {self.metric}: {g} at the good end, {b} at the bad end; bad is what is {"above" if self.bad > self.good else "below"} {limit}'
+def _is_bad(change: AssessedChange, run: Run) -> bool | None: # None when it was not measured
+    value, (good, bad, limit) = _value(run, change), _line(change)
+    return None if value is None or math.isnan(value) else (value > limit) == (bad > good)
 
-    def is_bad(self, run: Run) -> bool | None: # None when it was not measured
-        value = _values([run]).get((self.point, self.metric), [math.nan])[0]
-        return None if value != value else (value > self.limit) == (self.bad > self.good)
+def _in_words(change: AssessedChange) -> str:
+    (good, bad, _), said = _line(change), [format_quantity(v, change.unit) for v in _line(change)]
+    return f'{_label(change)} {change.metric}: {said[0]} at the good end, {said[1]} at the bad end; bad is what is {"above" if bad > good else "below"} {said[2]}'
 
-def _values(runs: Sequence[Run]) -> dict[tuple[str, str], list[float]]:
-    "The values of each metric, in runs that have it"
-    out = dict[tuple[str, str], list[float]]()
-    for run in runs:
-        for p in run.points:
-            for name, m in p.metrics.items(): out.setdefault((p.label, name), []).append(m.value)
-    return out
+def _asked(rounds: Sequence[CommitRound], threshold: float, metric: str | None, point: str | None, defs: Mapping[str, MetricDef]) -> list[AssessedChange]:
+    "What became of the metrics that may decide"
+    found = assess(None, rounds=[(r.run_a, r.run_b) for r in rounds], policy=Policy.PAIRED, threshold=threshold, alpha=0.005, metric_defs=defs)
+    judged = [c for c in found.changes if c.p_value is not None]
+    asked = [c for c in judged if metric in (None, c.metric) and point in (None, c.point_name, _label(c))]
+    if asked: return asked
+    known = ', '.join(f'{_label(c)} {c.metric}' for c in judged[:8])
+    raise ConfigError('the runs of both ends have no metric to judge by' + (f' of the name {metric or point!r}' if metric or point else ''),
+                      hint=f'there is {known}' if known else 'a metric needs a direction in metric_defs')
 
-def _line(good: Sequence[Run], bad: Sequence[Run], threshold: float, metric: str | None, point: str | None, defs: Mapping[str, MetricDef]) -> tuple[_Line | None, str]:
-    "The metric that became worst by more than the threshold, and in words what there is"
-    before, after, found = _values(good), _values(bad), []
-    known = {**defs, **bad[0].metric_defs, **good[0].metric_defs}
-    for (label, name), values in before.items():
-        d, others = known.get(name), after.get((label, name), [])
-        if d is None or d.direction is MetricDirection.INFO or metric not in (None, name) or point not in (None, label, label.partition(' [')[0]) or not others: continue
-        b, a = statistics.median(values), statistics.median(others)
-        if not (math.isfinite(a) and math.isfinite(b)): continue
-        worse = ((a - b) if d.direction is MetricDirection.LOWER else (b - a))/(abs(b) or 1)
-        found.append((worse, _Line(label, name, d, b, a)))
-    if not found: raise ConfigError('the runs of both ends have no metric to judge by' + (f' of the name {metric or point!r}' if metric or point else ''), hint='a metric needs a direction in metric_defs')
-    worst, line = max(found, key=lambda f: f[0])
-    return (line, line.words) if worst > threshold else (None, f'nothing regresses: {line.point} {line.metric} changed most, by {format_number(100*worst)}%')
+def _clearest(changes: Sequence[AssessedChange], threshold: float) -> AssessedChange | None:
+    "What became worse beyond doubt and by more than the threshold"
+    worse = [c for c in changes if c.verdict is Verdict.REGRESSED and (c.delta_pct is None or abs(c.delta_pct) > 100*threshold)]
+    return min(worse, key=lambda c: (c.p_value, -abs(c.delta_pct or 0)), default=None)
+
+# %% ../../nbs/ci/bisection.ipynb #8a7d7131
+def _doubtful(changes: Sequence[AssessedChange]) -> bool: return any(c.verdict is Verdict.INCONCLUSIVE for c in changes)
+
+def _ends(rounds: Iterable[CommitRound], least: int, threshold: float, metric: str | None, point: str | None,
+          defs: Mapping[str, MetricDef]) -> tuple[list[CommitRound], list[AssessedChange], AssessedChange | None]:
+    "As many rounds as it takes, what became of the metrics in question, and what became worse"
+    measured, asked, worst = list[CommitRound](), list[AssessedChange](), None
+    for one in rounds:
+        measured.append(one)
+        if len(measured) < least: continue
+        asked = _asked(measured, threshold, metric, point, defs)
+        worst = _clearest(asked, threshold)
+        if worst or not _doubtful(asked): break
+    return measured, asked, worst
+
+def _skipping(work: Workload, depth: int) -> Callable[[str, Path], Run]:
+    "A benchmark function that skips what cannot be measured; its folder lies so deep in the working tree"
+    prepared = list[str]()
+    def measure(commit: str, folder: Path) -> Run:
+        what, paths = f'commit {commit[:8]}', Worktree(commit, [folder, *folder.parents][depth], folder).python_path
+        try:
+            if prepared[-1:] != [commit]: work.prepare(folder, f'setup of {what}', python_path=paths)
+            prepared.append(commit)
+            return work.measure(folder, what, python_path=paths)
+        except CalibraxError as e: raise BisectionSkip(e.message.splitlines()[0], hint=e.hint, details=e.details) from None
+    return measure
 
 # %% ../../nbs/ci/bisection.ipynb #8a7d7133
 def bisect_command(
@@ -412,36 +296,36 @@ def bisect_command(
     module: str | None = None, # instead of a command: where a function is
     function: str | None = None, # its name
     repo: str | os.PathLike[str] = '.', # a folder of the repository; the command runs in the corresponding one
-    metric: str | None = None, # which metric decides; None takes the one that became worst
+    metric: str | None = None, # which metric decides; None takes the one that became worse most clearly
     point: str | None = None, # of which point
     threshold: float = 0.05, # how much worse the bad end must be, as a share
-    ends: int = 3, # how often both ends are measured before the search
+    ends: int = 3, # in how many rounds both ends are measured at least
     metric_defs: Mapping[str, MetricDef] | None = None, # definitions for metrics that the runs do not define
     search: Mapping[str, Any] | None = None, # arguments of `BisectionEngine`: `repeats`, `confidence`, `first_parent`, `cache`, …
     **workload: Any, # arguments of `Workload`: `options`, `setup`, `timeout`, `env`
 ) -> BisectionResult: # the culprit, or why there is none
     """Find the commit that made a benchmark command slower, in a working tree of its own.
 
-    Raises `ConfigError` for names that mean no commit and when the ends have no metric to judge by, and `ProfilingError` when an end
-    cannot be measured."""
+    Raises `ConfigError` for names that mean no commit, for ends with nothing between them and for ends without a metric to judge by, and
+    `ProfilingError` when an end cannot be measured."""
     work = Workload(command=command, module=module, function=function, **workload)
-    commits, prepared = _commits(repo, good, bad), dict[Path, str]()
-    def measure(commit: str, folder: Path, top: Path | None = None) -> Run:
-        root = top or Path(_git(folder, 'rev-parse', '--show-toplevel').stdout.rstrip('\n'))
-        paths = Worktree(commit, root, folder).python_path
-        if prepared.get(root) != commit: work.prepare(folder, f'setup of commit {commit[:8]}', python_path=paths)
-        prepared[root] = commit
-        return work.measure(folder, f'commit {commit[:8]}', python_path=paths)
-    def attempt(commit: str, folder: Path) -> Run:
-        try: return measure(commit, folder)
-        except ProfilingError as e: raise BisectionSkip(e.message.splitlines()[0], hint=e.hint, details=e.details) from None
-    with worktree(repo, commits[good]) as a, worktree(repo, commits[bad]) as b:
-        runs = [(measure(a.commit, a.folder, a.root), measure(b.commit, b.folder, b.root)) for _ in range(_checked_count('ends', ends, 1))]
-    line, words = _line([r for r, _ in runs], [r for _, r in runs], threshold, metric, point, metric_defs or {})
-    if line is None: return BisectionResult(culprit_commit=None, total_steps=0, tested_commits=(), is_regression_found=False, reason=words)
-    engine = BisectionEngine(repo, attempt, line.is_bad, **{'question': f'{line.point} {line.metric} {command or f"{module}:{function}"}', **(search or {})})
-    for commit, own in ((commits[good], [r for r, _ in runs]), (commits[bad], [r for _, r in runs])):
-        for answer in map(line.is_bad, own):
-            if answer is not None: engine._memory.add(commit, answer)
+    ends, threshold = _checked_count('ends', ends, 1), checked_threshold(threshold)
+    commits, found = _commits(repo, good, bad), _range(repo, good, bad, first_parent=False)
+    if not found.parents: raise ConfigError(f'no commits to search: {found.notes[0]}', hint='the good commit is the earlier one, the bad commit the later one')
+    measure = _skipping(work, len(Path(_git(repo, 'rev-parse', '--show-prefix').stdout.strip()).parts))
+    engine = BisectionEngine(repo, measure, lambda run: None, **{'question': f'{command or f"{module}:{function}"} {point or ""} {metric or ""}'.strip(), **(search or {})})
+    memory, notes = engine._memory, _left_out(repo)
+    if memory.change is None:
+        with contextlib.closing(_in_turns(work, repo, good, bad, _orders(max(ends, _MOST_ROUNDS), 0), engine.progress)) as turns:
+            rounds, asked, memory.change = _ends(turns, ends, threshold, metric, point, metric_defs or {})
+        notes += _foreign(rounds, commits[good], commits[bad])
+        if memory.change is None:
+            unclear = _doubtful(asked)
+            says = f'the ends stay unclear after {len(rounds)} rounds: let a quieter metric decide (--metric), or each run measure longer' if unclear else f'nothing regresses by more than {percent_text(threshold)}'
+            return BisectionResult(culprit_commit=None, total_steps=0, tested_commits=(), is_regression_found=False, reason=says, unclear=unclear, notes=(*map(repr, asked[:5]), *notes))
+        for commit, run in [pair for r in rounds for pair in ((commits[good], r.run_a), (commits[bad], r.run_b))]:
+            if (answer := _is_bad(memory.change, run)) is not None: memory.add(commit, answer)
+    change = memory.change
+    engine.regression_fn = lambda run: _is_bad(change, run)
     result = engine.bisect(good, bad)
-    return replace(result, notes=(words, *result.notes))
+    return replace(result, notes=(_in_words(change), *notes, *result.notes))

@@ -13,8 +13,7 @@ import random
 import shutil
 import signal
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.assessment import Assessment, AssessedChange, Policy, assess
 from ..analysis.regression import Regressions, Verdict
 from .ancestry import _commits, _complaint, _git
-from .measuring import Workload, _checked_count, _progress
+from .measuring import _KILLS, Workload, _checked_count, _handling, _progress, _tidy
 from ..core.display import Table
 from ..core.errors import ConfigError
 from ..core.models import MetricDef, Run
@@ -47,15 +46,10 @@ class Worktree:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    "Let Ctrl-C wait until the block is through: a checkout that is cut off leaves a lock and half a tree"
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    old = signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
-    try: yield
-    finally: signal.signal(signal.SIGINT, old)
-    if pressed: raise KeyboardInterrupt
+    "Let Ctrl-C and kills wait until the block is through: a checkout that is cut off leaves a lock and half a tree"
+    came: list[int] = []
+    with _handling([signal.SIGINT, *_KILLS], lambda n, _: came.append(n)): yield
+    for n in came[:1]: signal.raise_signal(n)
 
 @contextlib.contextmanager
 def worktree(
@@ -69,15 +63,16 @@ def worktree(
     top, _, prefix = _git(repo, 'rev-parse', '--show-toplevel', '--show-prefix').stdout.partition('\n')
     place = Path(tempfile.mkdtemp(prefix='calibrax-')).resolve()
     root = place/(Path(top).name or 'project')
-    try:
-        with _undisturbed(): done = _git(repo, 'worktree', 'add', '--quiet', '--detach', str(root), name)
-        if done.returncode: raise ConfigError(f'no working tree for {commit}: {_complaint(done)}', hint='git worktree list shows which there are')
-        yield Worktree(name, root, root/prefix.strip())
-    finally:
-        with _undisturbed():
-            left = _git(repo, 'worktree', 'remove', '--force', '--force', str(root)).returncode
-            shutil.rmtree(place, ignore_errors=True)
-            if left: _git(repo, 'worktree', 'prune')
+    with _tidy():
+        try:
+            with _undisturbed(): done = _git(repo, 'worktree', 'add', '--quiet', '--detach', str(root), name)
+            if done.returncode: raise ConfigError(f'no working tree for {commit}: {_complaint(done)}', hint='git worktree list shows which there are')
+            yield Worktree(name, root, root/prefix.removesuffix('\n'))
+        finally:
+            with _undisturbed():
+                left = _git(repo, 'worktree', 'remove', '--force', '--force', str(root)).returncode
+                shutil.rmtree(place, ignore_errors=True)
+                if left: _git(repo, 'worktree', 'prune')
 
 # %% ../../nbs/ci/commits.ipynb #7d8d6955
 def _orders(rounds: int, seed: int) -> list[str]:
@@ -117,6 +112,11 @@ class CommitComparison(Record):
         return 2 if self.assessment.of(Verdict.NOT_COMPARABLE) or not self.assessment.compared else 0
 
     @property
+    def doubtful(self) -> bool: # what `--strict` ends with 3 for
+        "Whether there are warnings, or verdicts that stay open."
+        return bool(self.warnings or self.assessment.warnings or self.assessment.of(Verdict.SUSPECT, Verdict.INCONCLUSIVE))
+
+    @property
     def headline(self) -> str: # e.g. `main~1 (1a2b3c4d) → main (5e6f7a8b), 8 rounds: 1 regressed, 1 unchanged`
         "The verdicts in one line."
         found = ', '.join(f'{n} {v.words}' for v, n in self.assessment.counts.items() if n) or 'nothing measured'
@@ -144,8 +144,17 @@ def _uncommitted(repo: str | os.PathLike[str]) -> list[str]:
     "Tracked files that differ from the commit"
     return [l[3:] for l in _git(repo, 'status', '--porcelain', '--untracked-files=no', '--ignore-submodules=untracked').stdout.splitlines()]
 
-def _measured_rounds(work: Workload, trees: Mapping[str, tuple[str, Worktree]], orders: Sequence[str], progress: bool | None) -> Iterator[CommitRound]:
-    with _progress(progress, 2*len(orders), 'comparing commits') as step:
+def _left_out(repo: str | os.PathLike[str]) -> list[str]:
+    changed = _uncommitted(repo)
+    return [f'{len(changed)} tracked file(s) with uncommitted changes; these are part of no commit and were not measured'] if changed else []
+
+_FEW_ROUNDS = 5
+
+def _in_turns(work: Workload, repo: str | os.PathLike[str], a: str, b: str, orders: Sequence[str], progress: bool | None) -> Generator[CommitRound, None, None]:
+    "Rounds of two commits, each in a working tree that lasts until the generator is closed"
+    with worktree(repo, a) as tree_a, worktree(repo, b) as tree_b, _progress(progress, 2*len(orders), 'comparing commits') as step:
+        trees = {'A': (a, tree_a), 'B': (b, tree_b)}
+        for name, tree in trees.values(): work.prepare(tree.folder, f'setup of {name} (commit {tree.commit[:8]})', python_path=tree.python_path)
         for i, order in enumerate(orders, 1):
             runs = {}
             for which in order:
@@ -185,25 +194,24 @@ def compare_commits(
     work = Workload(command=command, module=module, function=function, **workload)
     orders = _orders(_checked_count('rounds', rounds, 2), seed)
     commits = _commits(repo, a, b)
-    warnings = []
-    if changed := _uncommitted(repo): warnings.append(f'{len(changed)} tracked file(s) with uncommitted changes; these are part of neither commit')
-    with worktree(repo, commits[a]) as tree_a, worktree(repo, commits[b]) as tree_b:
-        trees = {'A': (a, tree_a), 'B': (b, tree_b)}
-        for name, tree in trees.values(): work.prepare(tree.folder, f'setup of {name} (commit {tree.commit[:8]})', python_path=tree.python_path)
-        measured = tuple(_measured_rounds(work, trees, orders, progress))
+    warnings = _left_out(repo)
+    measured = tuple(_in_turns(work, repo, a, b, orders, progress))
     assessment = assess(None, policy=Policy.PAIRED, threshold=threshold, alpha=alpha, metric_defs=metric_defs, rounds=[(r.run_a, r.run_b) for r in measured])
+    if rounds < _FEW_ROUNDS: warnings.append(f'{rounds} rounds show large changes only: 8 make a good test')
     warnings += _foreign(measured, commits[a], commits[b])
     return CommitComparison(name_a=a, name_b=b, commit_a=commits[a], commit_b=commits[b], rounds=measured, assessment=assessment, warnings=tuple(warnings))
 
 # %% ../../nbs/ci/commits.ipynb #ab3f2e27
 _MOST_DRAWN = 12
 
+def _value(run: Run, change: AssessedChange) -> float | None:
+    "The value in a run of what changed"
+    return next((p.metrics[change.metric].value for p in run.points
+                 if (p.name, p.scenario, p.tags) == (change.point_name, change.scenario, change.tags) and change.metric in p.metrics), None)
+
 def _round_changes(comparison: CommitComparison, change: AssessedChange) -> list[float]:
     "The change of one metric in each round, in per cent"
-    def value(run: Run) -> float | None:
-        return next((p.metrics[change.metric].value for p in run.points
-                     if (p.name, p.scenario, p.tags) == (change.point_name, change.scenario, change.tags) and change.metric in p.metrics), None)
-    pairs = [(value(r.run_a), value(r.run_b)) for r in comparison.rounds]
+    pairs = [(_value(r.run_a, change), _value(r.run_b, change)) for r in comparison.rounds]
     return [100*(b - a)/abs(a) for a, b in pairs if a and b is not None]
 
 def plot_rounds(

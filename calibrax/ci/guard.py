@@ -137,6 +137,8 @@ class _Rules:
         if policy not in list(Policy) or policy == Policy.PAIRED:
             raise ConfigError(f'policy: found {policy!r}', hint='threshold, samples, history or auto; paired needs `calibrax compare-commits`')
         self.store, self.threshold, self.baseline = store, checked_threshold(threshold), baseline
+        if target is not None and baseline != 'main': raise ConfigError(f'a baseline {baseline!r} and a target {target!r}', hint='name the one or the other')
+        if type(history) is not int or history < 1: raise ConfigError(f'history: expected a whole number from 1, found {history!r}', hint='20 is usual')
         self.policy, self.history, self.alpha = Policy(policy), history, alpha
         self.target, self.repo = target, repo
         self.allow_missing, self.strict, self.first_run = allow_missing, strict, first_run

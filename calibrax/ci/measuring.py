@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ RUN_FILE, DATA = 'CALIBRAX_RUN_FILE', 'CALIBRAX_DATA'     # variables that say w
 
 # %% ../../nbs/ci/measuring.ipynb #161a218b
 _SHOWN_LINES, _SHOWN_LETTERS = 10, 120    # of a failed command's output, and of the command
+_KILLS = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+
+@contextlib.contextmanager
+def _handling(signals: Iterable[int], handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    "Give signals to this handler inside the block; other threads than the main one get none"
+    main = threading.current_thread() is threading.main_thread()
+    old = {n: h for n in signals if main and (h := signal.getsignal(n)) not in (None, signal.SIG_IGN)}
+    for n in old: signal.signal(n, handler)
+    try: yield
+    finally:
+        for n, h in old.items(): signal.signal(n, h)
+
+def _tidy() -> 'contextlib.AbstractContextManager[None]':
+    "A polite kill ends the block with an exception, so that it tidies up after itself, unless the program has plans of its own for it"
+    return _handling([n for n in _KILLS if signal.getsignal(n) is signal.SIG_DFL], lambda n, _: sys.exit(128 + n))
 
 def _kill(process: 'subprocess.Popen[bytes]') -> None:
     "End a process and all that it started"
@@ -48,7 +64,9 @@ def _run_process(command: str | Sequence[str], folder: str | os.PathLike[str], e
     "Run a command to its end; raises `ProfilingError` with its last lines when that is no good one"
     shown = ' '.join((command if isinstance(command, str) else shlex.join(command)).split())
     shown = shown if len(shown) <= _SHOWN_LETTERS else shown[:_SHOWN_LETTERS - 1] + '…'
-    with tempfile.TemporaryDirectory(prefix='calibrax-') as place:
+    if not os.path.isdir(folder):
+        raise ProfilingError(f'{what}: there is no folder {Path(folder).name}', hint='run in a folder that every commit has', details={'folder': str(folder)})
+    with _tidy(), tempfile.TemporaryDirectory(prefix='calibrax-') as place:
         output = Path(place)/'output'
         with open(output, 'wb') as out:
             try: process = subprocess.Popen(command, shell=isinstance(command, str), cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out,
@@ -59,7 +77,7 @@ def _run_process(command: str | Sequence[str], folder: str | os.PathLike[str], e
             except subprocess.TimeoutExpired:
                 _kill(process)
                 raise ProfilingError(f'{what}: {shown} took longer than {timeout:g} s and was ended\n{_last_lines(output)}'.rstrip(),
-                                     hint='allow more time: timeout=', details={'command': shown, 'timeout': timeout}) from None
+                                     hint='allow more time: --timeout, in Python timeout=', details={'command': shown, 'timeout': timeout}) from None
             except BaseException:
                 _kill(process)
                 raise
@@ -95,9 +113,9 @@ class Workload:
 
     def __post_init__(self) -> None:
         if (self.command is None) == (self.module is None):
-            raise ConfigError('a workload is a command or a module with a function', hint="command='python bench.py', or module='bench', function='main'")
-        if (self.module is None) != (self.function is None): raise ConfigError('module and function go together', hint="module='bench', function='main'")
-        if self.command is not None and not self.command: raise ConfigError('the command is empty', hint="command='python bench.py'")
+            raise ConfigError('a workload is a command or a module with a function', hint='--run "python bench.py", or --module bench --function main; in Python command=, module= and function=')
+        if (self.module is None) != (self.function is None): raise ConfigError('module and function go together', hint='--module bench --function main')
+        if self.command is not None and not (self.command.strip() if isinstance(self.command, str) else self.command): raise ConfigError('the command is empty', hint='for example python bench.py')
         if not self.timeout > 0: raise ConfigError(f'timeout: expected seconds above 0, found {self.timeout!r}', hint='say how long one process may take')
 
     def _environment(self, python_path: Sequence[Path], place: Path | None = None) -> dict[str, str]:
@@ -148,4 +166,4 @@ def _progress(wanted: bool | None, total: int | None, text: str) -> Iterator[Cal
 
 def _checked_count(name: str, value: Any, least: int) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= least: return value
-    raise ConfigError(f'{name}: expected a whole number from {least}, found {value!r}', hint=f'{name}={max(least, 8)}')
+    raise ConfigError(f'{name}: expected a whole number from {least}, found {value!r}', hint=f'{max(least, 8)} is usual')

@@ -18,7 +18,7 @@ from .measuring import Workload, _checked_count, _progress
 from ..core.display import Table, format_quantity
 from ..core.environment import environment_differences
 from ..core.errors import ConfigError, StatisticsError
-from ..core.models import Metric, MetricDirection, Point, Run
+from ..core.models import Metric, MetricDef, MetricDirection, Point, Run
 from ..core.record_values import FrozenDict
 from ..core.records import OMITTED, Record, record
 
@@ -84,9 +84,9 @@ def _neighbours(values: Sequence[float]) -> float:
     import numpy as np
     return float(np.sqrt(np.mean(np.diff(values)**2))/abs(np.mean(values)))
 
-def _metric_noise(run: Run, point: Point, name: str, metrics: Sequence[Metric], alpha: float, power: float, history: int, rounds: int) -> MetricNoise:
+def _metric_noise(definition: MetricDef | None, point: Point, name: str, metrics: Sequence[Metric], alpha: float, power: float, history: int, rounds: int) -> MetricNoise:
     values = [m.value for m in metrics]
-    between, definition = _variation(values), run.metric_defs.get(name)
+    between = _variation(values)
     def visible(error: float, freedom: int, policy: Policy) -> float: return max(_visible(error, freedom, alpha, power), _MARGINS[policy])
     return MetricNoise(
         point_name=point.name, metric=name, scenario=point.scenario, tags=point.tags, unit=definition.unit if definition else '',
@@ -123,6 +123,8 @@ def _drifts(values: Sequence[float]) -> bool:
 _NICE = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)    # thresholds that one would choose
 _MOST_ROWS = 40
 
+def _nice(needed: float | None) -> float | None: return None if needed is None else next((t for t in _NICE if t >= needed), None)
+
 def _percent(share: float | None) -> str: return '–' if share is None else f'{100*share:.3g}%' if share < 9.995 else f'{100*share:.0f}%'
 
 @record
@@ -151,15 +153,22 @@ class _Noise(Record):
         """The threshold that two runs of unchanged code exceed, in any of the judged metrics, with probability `alpha` at most.
 
         The difference of two runs over `s*sqrt(2)` has Student's distribution; `alpha` is divided by the number of metrics."""
-        if self.noisiest is None: return None
-        judged = sum(m.judged for m in self.metrics)
-        return _quantile(1 - self.alpha/judged, len(self.runs) - 1)*math.sqrt(2)*self.noisiest.between_cv
+        return self._needed([m for m in self.metrics if m.judged])
+
+    def _needed(self, judged: Sequence[MetricNoise]) -> float | None:
+        if not judged: return None
+        return _quantile(1 - self.alpha/len(judged), len(self.runs) - 1)*math.sqrt(2)*max(m.between_cv for m in judged)
 
     @property
     def recommended_threshold(self) -> float | None: # a share; None when no metric is judged or when even 100 % would not do
         "The next round number above `needed_threshold`, at least 1 %."
-        needed = self.needed_threshold
-        return None if needed is None else next((t for t in _NICE if t >= needed), None)
+        return _nice(self.needed_threshold)
+
+    @property
+    def _without_noisiest(self) -> float | None:
+        "The threshold without the noisiest metric, where that makes it half as large or less"
+        rest, all = _nice(self._needed([m for m in self.metrics if m.judged and m is not self.noisiest])), self.recommended_threshold
+        return rest if rest is not None and (all is None or rest <= all/2) else None
 
 # %% ../../nbs/ci/noise.ipynb #11b26c20
 @record
@@ -176,6 +185,7 @@ class NoiseReport(_Noise):
         else:
             text = (f'--threshold {self.recommended_threshold:g}: two runs of the same code differ by more than {_percent(needed)} in at most {chance} '
                     f'({name} decides).')
+        if self._without_noisiest is not None: text += f' Without {name}, --threshold {self._without_noisiest:g} would do.'
         return text + (f' To see smaller changes: {self.history_runs} runs of history see {_percent(worst.history)}, {self.rounds} interleaved rounds '
                        f'(calibrax compare-commits) {_percent(worst.paired)}.')
 
@@ -207,6 +217,7 @@ def noise_report(
     power: float = 0.9, # probability with which a visible change is to be found
     history: int = 20, # how many runs before the history policy looks at
     rounds: int = 8, # how many rounds the paired policy measures
+    metric_defs: Mapping[str, MetricDef] | None = None, # definitions for metrics that the runs do not define
 ) -> NoiseReport: # with a table, a picture and a recommendation
     """Say how noisy runs of the same code are, and what could be seen.
 
@@ -219,7 +230,8 @@ def noise_report(
     if len(runs) < 3: raise StatisticsError(f'{len(runs)} run{"s"*(len(runs) != 1)} cannot show how runs differ', hint='measure at least 3; 10 give a useful figure')
     found, warnings = _matched(runs)
     if not found: raise StatisticsError('the runs have no usable metric in common: ' + '; '.join(warnings[:3]), hint='points are matched by name, scenario and tags')
-    metrics = tuple(_metric_noise(runs[0], point, name, m, alpha, power, history, rounds) for point, name, m in found)
+    defs = {**(metric_defs or {}), **runs[0].metric_defs}
+    metrics = tuple(_metric_noise(defs.get(name), point, name, m, alpha, power, history, rounds) for point, name, m in found)
     if len(runs) < 6: warnings.append(f'{len(runs)} runs give a rough figure only: measure 10')
     warnings += [f'{m.label} {m.metric} drifts from run to run (warm-up, heat, other load): the order of the runs matters' for m in metrics if _drifts(m.values)]
     for run in runs[1:]: warnings += [f'the environment changed: {d}' for d in environment_differences(runs[0].environment, run.environment)]
@@ -278,6 +290,7 @@ def measure_noise(
     power: float = 0.9, # probability with which a visible change is to be found
     history: int = 20, # how many runs before the history policy looks at
     rounds: int = 8, # how many rounds the paired policy measures
+    metric_defs: Mapping[str, MetricDef] | None = None, # definitions for metrics that the runs do not define
     progress: bool | None = None, # a bar on stderr; None shows it to a terminal
     **workload: Any, # arguments of `Workload`: `options`, `setup`, `timeout`, `env`
 ) -> NoiseReport: # with a table, a picture and a recommendation
@@ -292,4 +305,4 @@ def measure_noise(
         for i in range(runs):
             measured.append(work.measure(folder, f'run {i + 1} of {runs}'))
             step(f'{i + 1} of {runs}')
-    return noise_report(measured, alpha=alpha, power=power, history=history, rounds=rounds)
+    return noise_report(measured, alpha=alpha, power=power, history=history, rounds=rounds, metric_defs=metric_defs)

@@ -14,7 +14,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -83,6 +83,9 @@ F = TypeVar('F', bound=Callable[..., Any])
 def _data(command: F) -> F:
     return click.option('--data', default='benchmark-data', show_default=True, metavar='STORE', envvar='CALIBRAX_DATA',
                         help='The store: a folder, or a URL such as s3://bucket/bench; $CALIBRAX_DATA when left out.')(command)
+
+def _repo(command: F) -> F:
+    return click.option('--repo', default='.', show_default=True, metavar='FOLDER', help='A folder of the repository.')(command)
 
 def _json(command: F) -> F: return click.option('--json', 'as_json', is_flag=True, help='Answer in JSON.')(command)
 
@@ -225,6 +228,7 @@ def _write(path: str | None, text: Callable[[], str]) -> None:
               help='What a verdict rests on: the threshold alone, or also the noise that samples and earlier runs show.')
 @click.option('--history', default=20, show_default=True, metavar='K', help='Earlier runs of this branch and machine that a policy may look at.')
 @click.option('--target', metavar='BRANCH', help="Judge by this branch's nearest measured ancestor of the run, not by a named baseline.")
+@_repo
 @click.option('--markdown', metavar='FILE', help='Write a report for a pull request.')
 @click.option('--json-file', metavar='FILE', help='Write the JSON answer to a file.')
 @click.option('--junit', metavar='FILE', help='Write a JUnit report.')
@@ -241,6 +245,7 @@ def check(
     policy: str, # what a verdict rests on
     history: int, # earlier runs that a policy may look at
     target: str | None, # a branch whose nearest measured ancestor is the baseline
+    repo: str, # the repository of that branch
     markdown: str | None, # file for a Markdown report
     json_file: str | None, # file for the JSON answer
     junit: str | None, # file for a JUnit report
@@ -255,7 +260,7 @@ def check(
     from calibrax.ci.guard import CIGuard
     from calibrax.ci.report import to_json, to_junit, to_markdown, to_text
     guard = CIGuard(_existing(data), threshold, baseline=name, allow_missing=allow_missing, strict=strict, first_run=first_run,
-                    policy=policy, history=history, target=target)
+                    policy=policy, history=history, target=target, repo=repo)
     for report in filter(None, (markdown, json_file, junit)): _forget(report)
     result = guard.check(None if run_id == 'latest' else run_id)
     if not as_json: click.echo(to_text(result, verbose=verbose))
@@ -418,12 +423,15 @@ def _history(store: 'Store', series: 'TrendSeries') -> 'SeriesHistory':
     return analyze_trend(series, direction=definition.direction if definition else None)
 
 # %% ../../nbs/cli/main.ipynb #588604bc
-def _unknown_trend(store: 'Store', metric: str, point: str, tags: dict[str, str]) -> NoReturn:
+def _known_name(kind: str, name: str, known: Collection[str]) -> None:
     from difflib import get_close_matches
-    for kind, name, known in (('metric', metric, store.metric_names()), ('point', point, store.point_names())):
-        if name not in known:
-            close = get_close_matches(name, known, n=3) or list(known)[:5]
-            raise ConfigError(f'no {kind} {name!r} in the store', hint=f'there is {", ".join(close)}' if close else 'the store holds no values yet')
+    if name in known: return
+    close = get_close_matches(name, known, n=3) or list(known)[:5]
+    raise ConfigError(f'no {kind} {name!r} in the store', hint=f'there is {", ".join(close)}' if close else 'the store holds no values yet')
+
+def _unknown_trend(store: 'Store', metric: str, point: str, tags: dict[str, str]) -> NoReturn:
+    _known_name('metric', metric, store.metric_names())
+    _known_name('point', point, store.point_names())
     raise ConfigError(f'no point {point!r} with metric {metric!r} and tags {tags}', hint='calibrax summary shows the tags of a run')
 
 def _save_plot(draw: Callable[[], Any], path: str) -> None:
@@ -521,7 +529,9 @@ def history(
       calibrax history --data benchmark-data --confirmed
     """
     from calibrax.analysis.changepoint import CONFIRMED, scan_store
-    found = scan_store(_existing(data), metrics=metrics or None, least=CONFIRMED if confirmed else 1.0)
+    store = _existing(data)
+    for name in metrics: _known_name('metric', name, store.metric_names())
+    found = scan_store(store, metrics=metrics or None, least=CONFIRMED if confirmed else 1.0)
     _answer(found.to_dict(), as_json, repr(found))
 
 # %% ../../nbs/cli/main.ipynb #ff66dd83
@@ -540,9 +550,10 @@ def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options): command = option(command)
     return command
 
-def _profile(module: str, function: str, data: str | None, as_json: bool, tags: tuple[str, ...], **options: Any) -> None:
+def _profile(needed: Collection[str], data: str | None, as_json: bool, tags: tuple[str, ...], **options: Any) -> None:
     from calibrax.cli.profile import run_profile
-    run, text = run_profile(module, function, tags=_pairs(tags, '--tag'), **options)
+    include = [part for part in _PARTS if options.pop(part) or part in needed]
+    run, text = run_profile(tags=_pairs(tags, '--tag'), include=include, **options)
     if data: text += f'\nSaved run {run.id} to {_store(data).save(run)}'
     _answer(run.to_dict(), as_json, text)
 
@@ -553,16 +564,8 @@ def _profile(module: str, function: str, data: str | None, as_json: bool, tags: 
 @click.option('--processes', default=0, show_default=True, help='Measure in so many fresh processes instead of this one.')
 @_json
 def profile(
-    module: str, # where the function is
-    function: str, # the function
-    warmup: int, # calls before measuring
-    iterations: int, # measured calls
     gpu: bool, # GPUs must be read
-    processes: int, # fresh processes
-    tags: tuple[str, ...], # `k=v` pairs
-    data: str | None, # where to save
-    as_json: bool, # answer in JSON
-    **parts: bool, # what else to measure
+    **options: Any, # those of both spellings, and `processes`
 ) -> None:
     """Measure a function and save the run, so that `check` can judge it.
 
@@ -571,8 +574,7 @@ def profile(
       calibrax profile --module bench --function step --flops --memory --data benchmark-data
     """
     if gpu: _needs_gpu()
-    include = [part for part in _PARTS if parts[part] or (gpu and part in ('memory', 'energy'))]
-    _profile(module, function, data, as_json, tags, warmup=warmup, iterations=iterations, processes=processes, include=include)
+    _profile(('memory', 'energy') if gpu else (), **options)
 
 # %% ../../nbs/cli/main.ipynb #639d168f
 @main.command('profile-gpu')
@@ -580,15 +582,7 @@ def profile(
 @click.option('--gpu-index', default=0, show_default=True, help="NVML's number of the GPU.")
 @_json
 def profile_gpu(
-    module: str, # where the function is
-    function: str, # the function
-    warmup: int, # calls before measuring
-    iterations: int, # measured calls
-    gpu_index: int, # which GPU
-    tags: tuple[str, ...], # `k=v` pairs
-    data: str | None, # where to save
-    as_json: bool, # answer in JSON
-    **parts: bool, # what else to measure
+    **options: Any, # those of both spellings, and `gpu_index`
 ) -> None:
     """Older spelling of `profile --gpu`, for one GPU by its number.
 
@@ -596,8 +590,7 @@ def profile_gpu(
     Example:
       calibrax profile-gpu --module bench --function step --gpu-index 0
     """
-    include = [part for part in _PARTS if parts[part] or part in ('memory', 'energy')]
-    _profile(module, function, data, as_json, tags, warmup=warmup, iterations=iterations, include=include, gpu_index=gpu_index)
+    _profile(('memory', 'energy'), **options)
 
 def _needs_gpu() -> None:
     from calibrax.profiling.gpu import detect_gpus
@@ -626,12 +619,18 @@ def demo(
     click.get_current_context().exit(code)
 
 # %% ../../nbs/cli/main.ipynb #b2aab29e
+def _definitions(_: Any, __: Any, data: str) -> Any: return _store(data).metric_defs
+
+_data_of_definitions = click.option('--data', 'metric_defs', default='benchmark-data', show_default=True, metavar='STORE', envvar='CALIBRAX_DATA', callback=_definitions,
+                                    help='The store whose config.json defines the metrics that the runs do not define.')
+
 def _workload(command: Callable[..., Any]) -> Callable[..., Any]:
     "The options that say what is run"
     options = (click.option('--run', 'command', metavar='CMD', help='Command that writes a run to the file named by $CALIBRAX_RUN_FILE.'),
                click.option('--module', help='Instead of --run: the module of a function to profile.'),
                click.option('--function', help='The function, without arguments.'),
                click.option('--setup', metavar='CMD', help='Command to run once in each checkout before measuring, e.g. to build.'),
+               _data_of_definitions,
                click.option('--timeout', default=600.0, show_default=True, metavar='SECONDS', help='Longest time for one measurement.'))
     for option in reversed(options): command = option(command)
     return command
@@ -642,13 +641,15 @@ def _workload(command: Callable[..., Any]) -> Callable[..., Any]:
 @_workload
 @click.option('--rounds', default=8, show_default=True, help='How often each commit is measured, in turns.')
 @click.option('--threshold', default=0.05, show_default=True, help='Relative change that matters.')
-@click.option('--repo', default='.', show_default=True, metavar='FOLDER', help='A folder of the repository.')
+@click.option('--strict', is_flag=True, help='Exit with 3 when there are warnings, or something stays inconclusive.')
+@_repo
 @_json
 def compare_commits(
     a: str, # the earlier version
     b: str, # the version to judge
     rounds: int, # how often each is measured
     threshold: float, # relative change that matters
+    strict: bool, # doubts exit with 3
     repo: str, # the repository
     as_json: bool, # answer in JSON
     **workload: Any, # what is run
@@ -662,7 +663,7 @@ def compare_commits(
     from calibrax.ci import commits
     result = commits.compare_commits(a, b, rounds=rounds, threshold=threshold, repo=repo, **workload)
     _answer(result.to_dict(), as_json, repr(result))
-    click.get_current_context().exit(result.exit_code)
+    click.get_current_context().exit(3 if strict and result.doubtful and not result.exit_code else result.exit_code)
 
 # %% ../../nbs/cli/main.ipynb #7745c1fb
 @main.command()
@@ -685,19 +686,17 @@ def noise(
     _answer(report.to_dict(), as_json, repr(report))
 
 # %% ../../nbs/cli/main.ipynb #9e62b50b
-_FOUND, _NOT_THERE, _UNCLEAR = 0, 1, 3       # exit codes of bisect
-
 @main.command()
 @click.option('--good', required=True, metavar='COMMIT', help='Where the regression was not there yet.')
 @click.option('--bad', required=True, metavar='COMMIT', help='Where it is.')
 @_workload
-@click.option('--metric', help='The metric that decides; the one that became worst when left out.')
+@click.option('--metric', help='The metric that decides; the one that became worse most clearly when left out.')
 @click.option('--point', help='The point of that metric.')
 @click.option('--threshold', default=0.05, show_default=True, help='How much worse the bad end must be.')
 @click.option('--repeats', default=50, show_default=True, help='How often one commit is measured at most.')
 @click.option('--first-parent', is_flag=True, help='Only commits that the branch itself stood at.')
 @click.option('--cache', metavar='FILE', help='Remember the answers here, so that an interrupted search goes on.')
-@click.option('--repo', default='.', show_default=True, metavar='FOLDER', help='A folder of the repository.')
+@_repo
 @_json
 def bisect(
     good: str, # where the regression was not there yet
@@ -722,4 +721,4 @@ def bisect(
     search = {'repeats': repeats, 'first_parent': first_parent, 'cache': cache}
     result = bisect_command(good, bad, metric=metric, point=point, threshold=threshold, repo=repo, search=search, **workload)
     _answer(result.to_dict(), as_json, repr(result))
-    click.get_current_context().exit(_FOUND if result.culprit_commit else _UNCLEAR if result.is_regression_found else _NOT_THERE)
+    click.get_current_context().exit(result.exit_code)
