@@ -140,3 +140,9 @@ def test_plot():
     figure, axes = report.plot()
     assert [t.get_text() for t in axes.get_xticklabels()] == ['down ↓\n[ms]', 'up ↑\n[1/s]'] and sorted(b.get_height() for b in axes.patches) == [0, 50, 100, 100]
     plt.close(figure)
+
+
+def test_a_metric_that_nobody_has_is_named_and_one_name_will_do():
+    runs = {k: Run(points=[Point(name='p', scenario='s', metrics={'lat': Metric(value=v)})]) for k, v in (('A', 1.0), ('B', 2.0))}
+    assert [c.metric_name for c in compare_configurations(runs, 'lat').metric_comparisons] == ['lat']
+    assert 'lta was not measured at all' in compare_configurations(runs, ['lat', 'lta']).warnings

@@ -116,3 +116,7 @@ def test_display_and_plot():
     figure, axes = fit.plot(label='time')
     assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylabel()) == ('log', 'log', 'time [ms]')
     plt.close(figure)
+
+
+@pytest.mark.filterwarnings('error')
+def test_a_prediction_beyond_all_numbers_is_infinite(): assert scaling_fit([1, 10, 100], [1e300, 1e305, 1e308]).predict(1e9) == float('inf')

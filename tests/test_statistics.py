@@ -261,3 +261,39 @@ def test_nothing_heavy_is_loaded():
             'bootstrap.bootstrap_interval(np.mean, np.arange(40.)); effects.ratio_interval([1, 2, 3, 4, 5], [2, 3, 4, 5, 6])\n'
             'print([m for m in ("jax", "flax", "scipy", "matplotlib", "pandas", "fastcore") if m in sys.modules])')
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+@pytest.mark.filterwarnings('error')
+def test_infinite_values_are_no_evidence():
+    "An infinite difference has no rank and no mean: NaN, without a warning, rather than a p-value"
+    for test in (wilcoxon, lambda a, b: permutation_test(a, b).p_value, lambda a, b: permutation_test(a, b, paired=False).p_value):
+        assert np.isnan(test([1.0, 2.0, math.inf], [1.0, 3.0, math.inf])).all()
+
+
+@pytest.mark.parametrize('of', ['typical', 'median', 'geometric_mean'])
+def test_a_ratio_beyond_all_numbers_is_infinite(of):
+    x = np.linspace(1, 2, 12)
+    assert ratio_interval(1e300*x, 1e-300*x, of=of).value == math.inf and ratio_interval(1e-300*x, 1e300*x, of=of).value == 0
+
+
+@pytest.mark.parametrize('change, n, alpha, expected', [(60, 2, 1e-3, 0.972654), (1, 200, 0.05, 1.0), (7.75, 2, 1e-6, 6.1e-5), (1000, 2, 1e-6, 0.632121), (0.02, 1e5, 0.05, 0.994000)])
+def test_power_where_scipys_function_gives_up(change, n, alpha, expected):
+    "Expected values from numerical integration; the function is NaN in the second and the third case"
+    assert power(change, n, alpha=alpha) == pytest.approx(expected, abs=3e-5)
+    assert detectable_change(2, alpha=1e-6) > 1000
+
+
+@pytest.mark.parametrize('call', [lambda: power('x', 5), lambda: power(1, 'x'), lambda: power(None, 5), lambda: required_samples('x'), lambda: detectable_change(5, spread='x'),
+                                  lambda: StatisticalAnalyzer('x'), lambda: StatisticalAnalyzer(2.5),
+                                  lambda: outlier_mask([1, 2, 3], threshold='x'), lambda: paired_significance_test([1, 2], [2, 3], alpha='x'),
+                                  lambda: permutation_test([1, 2], [2, 3], num_permutations='x')])
+def test_what_is_no_number_is_said_to_be_none(call):
+    with pytest.raises(ConfigError, match='found'): call()
+
+
+@pytest.mark.parametrize('n, m', [(5, 5), (8, 8), (10, 10), (10, 100), (100, 10)])
+def test_the_ratio_of_medians_holds_at_any_two_lengths(n, m):
+    rng, held, trials = np.random.default_rng(n + m), 0, 1000
+    for _ in range(trials):
+        found = ratio_interval(rng.lognormal(0, 1, n), rng.lognormal(0, 1, m), of='median')
+        held += found.lower <= 1 <= found.upper
+    assert 0.93 - 0.021 < held/trials < 0.98 + 0.012

@@ -165,3 +165,14 @@ def test_report_with_one_required_tolerance():
 def test_divergence_and_nan_violate():
     report = ValidationReport.from_results('m', 'r', {'acc': check_accuracy(nan, .9)}, check_convergence({'x': [.001, .002, .004, .0081]}, [1]))
     assert not report.passed and report.violations[0] == 'acc: NaN instead of 0.9' and report.violations[1].startswith('x: diverging')
+
+
+@pytest.mark.parametrize('name, direction', [('samples per second', 'higher'), ('frames_per_second', 'higher'), ('time per step', 'lower'), ('loss per second', 'lower')])
+def test_rates_are_better_when_higher(name, direction): assert infer_direction(name) == direction
+
+@pytest.mark.parametrize('call', [lambda: check_accuracy('x', 1), lambda: check_accuracy(1, None), lambda: check_accuracy([1, 2], 1), lambda: check_convergence([1, 0.1], [0.1]),
+                                  lambda: check_convergence({'e': ['a']}, [0.1]), lambda: check_convergence({'e': 3}, [0.1]), lambda: check_convergence({'e': [1]}, ['x'])])
+def test_what_is_no_number_is_said_to_be_none(call):
+    with pytest.raises((ConfigError, StatisticsError), match='expected'): call()
+
+def test_one_tolerance_will_do(): assert check_convergence({'e': [1, 0.1]}, 0.5).optimal_tolerance == 0.5

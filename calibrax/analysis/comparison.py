@@ -176,9 +176,10 @@ def compare_configurations(
 ) -> ComparisonReport: # who wins, and by how much
     """Compare configurations metric by metric and overall.
 
-    A metric that no run has, or that two runs define with different units or directions, is left out. Raises `ConfigError` for
+    A metric that no run has, or that two runs define with different units or directions, is left out, and a warning says so. Raises `ConfigError` for
     fewer than two runs, an unknown `aggregate` and weights that are negative or of metrics that are not compared."""
     runs, given = _checked_runs(runs), metric_defs or {}
+    if isinstance(metrics, str): metrics = [metrics]
     merged = _merged(runs, group_by_tag)
     there = {m for p in merged.points for m in p.metrics}
     wanted = [m for m in (sorted(there) if metrics is None else dict.fromkeys(metrics)) if m in there]
@@ -193,7 +194,7 @@ def compare_configurations(
     return ComparisonReport(name=name, labels_compared=tuple(runs), metric_comparisons=comparisons, scores=scores if highest else None,
                             winner_by_metric={c.metric_name: c.best_label for c in comparisons if c.best_label},
                             overall_winner=next(label for label, s in scores.items() if s == highest) if highest else '',
-                            warnings=(*conflicts.values(), *_doubts(comparisons, runs)) or None)
+                            warnings=(*conflicts.values(), *(f'{m} was not measured at all' for m in dict.fromkeys(metrics or ()) if m not in there), *_doubts(comparisons, runs)) or None)
 
 # %% ../../nbs/analysis/comparison.ipynb #decf5aa7
 def plot_configurations(

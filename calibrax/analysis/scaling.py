@@ -139,7 +139,7 @@ class _Fit(ScalingLaw):
             expected = y.mean() + slope*(new - x.mean())
             spread = np.sqrt(residual @ residual/(len(x) - 2)*(1 + 1/len(x) + (new - x.mean())**2/squares))
         half = _t_quantile(self.confidence, len(x) - (2 if law is None else 1))*spread
-        return np.exp(expected - half), np.exp(expected), np.exp(expected + half)
+        with np.errstate(over='ignore'): return np.exp(expected - half), np.exp(expected), np.exp(expected + half)
 
 # %% ../../nbs/analysis/scaling.ipynb #2b20bb82
 @record

@@ -25,7 +25,8 @@ from ..core.errors import ConfigError
 from ..core.measurements import format_seconds
 from ..core.record_values import FrozenDict, Metadata
 from ..core.records import OMITTED, Record, record
-from .monitor import AdvancedMonitor, AlertManager, AlertSeverity, IndexedRecord
+from .alerts import AlertSeverity
+from .monitor import AdvancedMonitor, AlertManager, IndexedRecord, _seconds
 
 if TYPE_CHECKING:
     from calibrax.profiling.resources import GPUProfilerProtocol, ResourceMonitor
@@ -154,9 +155,9 @@ class _Recording(AdvancedMonitor):
         seconds: float, # that one execution should take
     ) -> None:
         "Say how long an execution should take; 20 % more raises an alert."
-        if not 0 < seconds < math.inf: raise ConfigError(f'the baseline of {name} must be a positive number of seconds, found {seconds!r}', hint='take the median of some good executions')
+        seconds = _seconds(seconds, f'the baseline of {name}', hint='take the median of some good executions')
         self.set_threshold(f'pipeline_{name}_time', 1.2*seconds, clear=1.1*seconds, severity=AlertSeverity.WARNING, says='degraded')
-        with self._lock: self._baselines[name] = float(seconds)
+        with self._lock: self._baselines[name] = seconds
 
     def record_pipeline_execution(self,
         pipeline_name: str, # which one
@@ -178,6 +179,15 @@ class _Recording(AdvancedMonitor):
                 metrics[rate := f'pipeline_{pipeline_name}_error_rate'] = _failed(recent := [*kept][-_WINDOW:])/len(recent)
                 if rate not in self._rules: self.set_threshold(rate, _ALERT, clear=_DEGRADED, severity=AlertSeverity.ERROR, says='is a high error rate')
         self._take(metrics)
+
+# %% ../../nbs/monitoring/production.ipynb #fe4a3eb4
+def _failed(executions: list[PipelineExecution]) -> int: return sum(not e.success for e in executions)
+
+def _stats(kept: list[PipelineExecution], total: int, maxlen: int) -> PipelineStats:
+    recent, kept = kept[-_WINDOW:], kept[-maxlen:]
+    times, rate = [e.execution_time for e in kept], _failed(kept)/len(kept)
+    return PipelineStats(total_executions=total, success_rate=1 - rate, error_rate=rate, recent_error_rate=_failed(recent)/len(recent), mean_execution_time=statistics.fmean(times),
+                         min_execution_time=min(times), max_execution_time=max(times), health=_health(_failed(recent), len(recent)))
 
 # %% ../../nbs/monitoring/production.ipynb #a895c000
 class ProductionMonitor(_Recording):
@@ -202,12 +212,3 @@ class ProductionMonitor(_Recording):
         with self._lock:
             stats = {name: _stats([*kept], self._totals[name], self._maxlen) for name, kept in self._kept.items()}
             return PipelineHealthReport(pipelines=stats, overall_health=_overall([s.health for s in stats.values()]), baselines=self._baselines, total_executions=sum(self._totals.values()))
-
-# %% ../../nbs/monitoring/production.ipynb #fe4a3eb4
-def _failed(executions: list[PipelineExecution]) -> int: return sum(not e.success for e in executions)
-
-def _stats(kept: list[PipelineExecution], total: int, maxlen: int) -> PipelineStats:
-    recent, kept = kept[-_WINDOW:], kept[-maxlen:]
-    times, rate = [e.execution_time for e in kept], _failed(kept)/len(kept)
-    return PipelineStats(total_executions=total, success_rate=1 - rate, error_rate=rate, recent_error_rate=_failed(recent)/len(recent), mean_execution_time=statistics.fmean(times),
-                         min_execution_time=min(times), max_execution_time=max(times), health=_health(_failed(recent), len(recent)))

@@ -51,8 +51,8 @@ class StatisticalAnalyzer:
         *,
         key: Any = None, # instead of the seed: a JAX key or `nnx.Rngs`
     ):
-        if bootstrap_resamples < 1:
-            raise ConfigError(f'bootstrap_resamples: expected at least 1, found {bootstrap_resamples}', hint='1000 is the default')
+        if not isinstance(bootstrap_resamples, (int, np.integer)) or bootstrap_resamples < 1:
+            raise ConfigError(f'bootstrap_resamples: expected a whole number of at least 1, found {bootstrap_resamples!r}', hint='1000 is the default')
         self.bootstrap_resamples = bootstrap_resamples
         self.seed = seed if key is None else int(as_generator(key).integers(2**62))
 

@@ -32,7 +32,7 @@ def as_generator(
     "A NumPy generator from any usual form of a key; raises `ConfigError` for anything else."
     if isinstance(key, np.random.Generator): return key
     if key is None or isinstance(key, (int, np.integer)) and not isinstance(key, bool) and key >= 0: return np.random.default_rng(key or 0)
-    if type(key).__name__ == 'Rngs': key = (key.sample if 'sample' in key else key.default)()
+    if type(key).__name__ == 'Rngs' and (stream := next((s for s in ('sample', 'default') if s in key), '')): key = key[stream]()
     if hasattr(key, 'dtype') and type(key).__module__.partition('.')[0] in ('jax', 'jaxlib', 'numpy'):
         typed = 'key' in str(key.dtype)
         if typed or (np.shape(key) == (2,) and str(key.dtype) == 'uint32'):
@@ -151,9 +151,10 @@ def _resamples(data: _Data, rng: np.random.Generator, count: int, paired: bool) 
 Statistic: TypeAlias = Callable[..., Any]
 
 def _scalar(value: Any) -> float:
-    if np.size(value) != 1:
-        raise StatisticsError(f'statistic: expected one number, found an array of shape {np.shape(value)}', hint='reduce it, e.g. with .mean()')
-    return float(np.asarray(value).reshape(()))
+    try: return float(np.asarray(value).reshape(()))
+    except (TypeError, ValueError):
+        found = f'an array of shape {np.shape(value)}' if np.size(value) != 1 else repr(value)
+        raise StatisticsError(f'statistic: expected one number, found {found}', hint='reduce it, e.g. with .mean()') from None
 
 def _takes_axis(statistic: Statistic, data: _Data, value: float) -> bool:
     try:
@@ -183,7 +184,7 @@ def _kind(statistic: Statistic, data: _Data, value: float, paired: bool) -> str:
     except Exception: return ''         # it wants more rows than a probe has
     for name, (samples, known) in _KNOWN.items():
         if samples != len(data): continue
-        with np.errstate(divide='ignore', invalid='ignore'): expected, whole = np.array([known(*p) for p in probes]), float(known(*data))
+        expected, whole = np.array([known(*p) for p in probes]), float(known(*data))
         near = 1e-3*float(expected.std()) + 1e-9*abs(whole)
         if np.all(np.abs(np.array([*found, value]) - [*expected, whole]) <= near): return name
     return ''
@@ -288,6 +289,11 @@ def _wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
 LEAST_VALUES = 30       # from here on `auto` gives intervals of means and of arbitrary statistics
 METHODS = ('auto', 'percentile', 'basic', 'bca', 'studentized', 'student')
 
+def _in_heaps(centred: NDArray[np.float64]) -> bool:
+    "Whether the values lie in two heaps, however unequal, rather than around their mean"
+    second, third, fourth = (float((centred**k).mean()) for k in (2, 3, 4))
+    return fourth*second - third**2 < 2*second**3
+
 def _linear(kind: str, value: float, data: _Data, paired: bool, drawn: NDArray[Any], errors: NDArray[Any],
             confidence: float) -> tuple[float, float, str]:
     "The interval that `auto` gives a mean, a difference or a ratio of means"
@@ -303,10 +309,43 @@ def _linear(kind: str, value: float, data: _Data, paired: bool, drawn: NDArray[A
     r = value if kind == 'ratio' else 1.0
     rest = [x] if kind == 'mean' else [x - r*y] if paired else [x, y]
     centred = [a - a.mean() for a in rest]
-    heaps = all(float((c**4).mean()) < 2*float((c**2).mean())**2 for c in centred)
-    wide = None if heaps else _studentized(value, error, drawn, errors, confidence)
+    wide = None if all(map(_in_heaps, centred)) else _studentized(value, error, drawn, errors, confidence)
     if wide is None: return *plain, 'student'
     return min(plain[0], wide[0]), max(plain[1], wide[1]), 'studentized'
+
+# %% ../../nbs/statistics/bootstrap.ipynb #49a6edb3
+_MOST_CALLS = 1_000_000
+
+def _draw(statistic: Statistic, data: _Data, value: float, kind: str, paired: bool, rng: np.random.Generator, count: int,
+          method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    "The statistic of each resample, and its standard error where the method wants one"
+    by_axis, linear = _takes_axis(statistic, data, value), kind in ('mean', 'difference', 'ratio')
+    wanted = method == 'studentized' or method == 'auto' and linear
+    if wanted and not linear and count*sum(map(len, data)) > _MOST_CALLS:
+        raise StatisticsError(f'studentized: {count*sum(map(len, data)):,} calls of the statistic would be needed',
+                              hint="method='bca' needs far fewer")
+    drawn, errors = [], []
+    for chunk in _resamples(data, rng, count, paired):
+        drawn.append(_KNOWN[kind][1](*chunk) if kind else _each(statistic, chunk, by_axis))
+        if wanted and linear: errors.append(_error(kind, chunk, paired))
+        elif wanted: errors.append(np.array([_jackknife_error(statistic, rows, paired) for rows in zip(*chunk)]))
+    return np.concatenate(drawn), np.concatenate(errors) if errors else np.zeros(0)
+
+def _ends(statistic: Statistic, data: _Data, value: float, kind: str, paired: bool, drawn: NDArray[np.float64], errors: NDArray[np.float64],
+          confidence: float, method: str) -> tuple[float, float, str, str]:
+    "Lower end, upper end, method, note"
+    linear = kind in ('mean', 'difference', 'ratio')
+    if value != value: return math.nan, math.nan, method, 'the value is not a number'
+    if method == 'auto' and kind == 'median': low, high, note = _median(data[0], confidence); return low, high, 'ranks', note
+    if method == 'auto' and linear: return *_linear(kind, value, data, paired, drawn, errors, confidence), ''
+    if method in ('auto', 'bca'): return *_bca(value, drawn, _left_out(statistic, data, paired), confidence), 'bca', ''
+    if method in ('student', 'studentized'):
+        error = float(_error(kind, data, paired)) if linear else _jackknife_error(statistic, data, paired)
+        plain = _student(value, error, kind if linear else '', data, paired, confidence)
+        found = plain if method == 'student' else _studentized(value, error, drawn, errors, confidence)
+        return (*found, method, '') if found else (*plain, 'student', 'too many resamples without any spread to be studentized')
+    low, high = (float(q) for q in np.quantile(drawn, ((1 - confidence)/2, (1 + confidence)/2)))
+    return (low, high, method, '') if method == 'percentile' else (2*value - high, 2*value - low, method, '')
 
 # %% ../../nbs/statistics/bootstrap.ipynb #e4cc7eb6
 def _too_few(kind: str, found: int) -> StatisticsError:
@@ -333,45 +372,11 @@ def bootstrap_interval(
         raise ConfigError(f'num_resamples: expected a whole number of at least 1, found {num_resamples!r}', hint='1000 is the default')
     if method not in METHODS: raise ConfigError(f'method: no method {method!r}', hint='one of ' + ', '.join(METHODS))
     arrays = _checked_data(data, paired)
-    value, few = _scalar(statistic(*arrays)), min(map(len, arrays))
-    kind = _kind(statistic, arrays, value, paired)
-    shares = kind == 'mean' and bool(np.isin(arrays[0], (0, 1)).all())
-    if method == 'auto' and few < LEAST_VALUES and kind != 'median' and not shares and value == value: raise _too_few(kind, few)
-    drawn, errors = _draw(statistic, arrays, value, kind, paired, rng, int(num_resamples), method)
-    low, high, how, note = _ends(statistic, arrays, value, kind, paired, drawn, errors, confidence, method)
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):     # the result says it
+        value, few = _scalar(statistic(*arrays)), min(map(len, arrays))
+        kind = _kind(statistic, arrays, value, paired)
+        shares = kind == 'mean' and bool(np.isin(arrays[0], (0, 1)).all())
+        if method == 'auto' and few < LEAST_VALUES and kind != 'median' and not shares and value == value: raise _too_few(kind, few)
+        drawn, errors = _draw(statistic, arrays, value, kind, paired, rng, int(num_resamples), method)
+        low, high, how, note = _ends(statistic, arrays, value, kind, paired, drawn, errors, confidence, method)
     return BootstrapInterval(value=value, lower=low, upper=high, samples=drawn, confidence=confidence, method=how, note=note)
-
-# %% ../../nbs/statistics/bootstrap.ipynb #49a6edb3
-_MOST_CALLS = 1_000_000
-
-def _draw(statistic: Statistic, data: _Data, value: float, kind: str, paired: bool, rng: np.random.Generator, count: int,
-          method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    "The statistic of each resample, and its standard error where the method wants one"
-    by_axis, linear = _takes_axis(statistic, data, value), kind in ('mean', 'difference', 'ratio')
-    wanted = method == 'studentized' or method == 'auto' and linear
-    if wanted and not linear and count*sum(map(len, data)) > _MOST_CALLS:
-        raise StatisticsError(f'studentized: {count*sum(map(len, data)):,} calls of the statistic would be needed',
-                              hint="method='bca' needs far fewer")
-    drawn, errors = [], []
-    with np.errstate(divide='ignore', invalid='ignore'):
-        for chunk in _resamples(data, rng, count, paired):
-            drawn.append(_KNOWN[kind][1](*chunk) if kind else _each(statistic, chunk, by_axis))
-            if wanted and linear: errors.append(_error(kind, chunk, paired))
-            elif wanted: errors.append(np.array([_jackknife_error(statistic, rows, paired) for rows in zip(*chunk)]))
-    return np.concatenate(drawn), np.concatenate(errors) if errors else np.zeros(0)
-
-def _ends(statistic: Statistic, data: _Data, value: float, kind: str, paired: bool, drawn: NDArray[np.float64], errors: NDArray[np.float64],
-          confidence: float, method: str) -> tuple[float, float, str, str]:
-    "Lower end, upper end, method, note"
-    linear = kind in ('mean', 'difference', 'ratio')
-    if value != value: return math.nan, math.nan, method, 'the value is not a number'
-    if method == 'auto' and kind == 'median': low, high, note = _median(data[0], confidence); return low, high, 'ranks', note
-    if method == 'auto' and linear: return *_linear(kind, value, data, paired, drawn, errors, confidence), ''
-    if method in ('auto', 'bca'): return *_bca(value, drawn, _left_out(statistic, data, paired), confidence), 'bca', ''
-    if method in ('student', 'studentized'):
-        error = float(_error(kind, data, paired)) if linear else _jackknife_error(statistic, data, paired)
-        plain = _student(value, error, kind if linear else '', data, paired, confidence)
-        found = plain if method == 'student' else _studentized(value, error, drawn, errors, confidence)
-        return (*found, method, '') if found else (*plain, 'student', 'too many resamples without any spread to be studentized')
-    with np.errstate(invalid='ignore'): low, high = (float(q) for q in np.quantile(drawn, ((1 - confidence)/2, (1 + confidence)/2)))
-    return (low, high, method, '') if method == 'percentile' else (2*value - high, 2*value - low, method, '')

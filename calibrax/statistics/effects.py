@@ -142,15 +142,23 @@ def _of_means(x: NDArray[np.float64], y: NDArray[np.float64], confidence: float)
     reach = math.sqrt(max(0.0, (m*n)**2 - room*(m*m - t2*p)))
     return r, (m*n - reach)/room, (m*n + reach)/room
 
+def _shorter(n: int, rank: int, way: float, reached: float, confidence: float) -> float:
+    "By what to multiply the distances between a median and its ranks, where these cover more than asked"
+    if n > 1000: return 1.0
+    covers = reached - rank*way/(n - rank - (n - 2*rank)*way)*2*math.comb(n, rank)/2**n
+    return min(1.0, NormalDist().inv_cdf((1 + confidence)/2)/NormalDist().inv_cdf((1 + covers)/2))
+
 def _of_medians(x: NDArray[np.float64], y: NDArray[np.float64], confidence: float) -> tuple[float, float, float]:
     "Both medians' intervals on the logarithmic scale, combined by their distances from the medians"
     ends = []
     for v in (np.sort(np.log(x)), np.sort(np.log(y))):
-        rank, way, _ = median_ranks(len(v), confidence)
-        ends.append((middle(v), v[rank - 1] + way*(v[rank] - v[rank - 1]), v[-rank] - way*(v[-rank] - v[-rank - 1])))
-    (m, low, high), (n, least, most) = ends
-    drawn_in = 1 - 0.1*min(1.0, math.sqrt(30/min(len(x), len(y))))
-    return math.exp(m - n), math.exp(m - n - drawn_in*math.hypot(m - low, most - n)), math.exp(m - n + drawn_in*math.hypot(high - m, n - least))
+        rank, way, reached = median_ranks(len(v), confidence)
+        low, high, m, shorter = v[rank - 1] + way*(v[rank] - v[rank - 1]), v[-rank] - way*(v[-rank] - v[-rank - 1]), middle(v), _shorter(len(v), rank, way, reached, confidence)
+        ends.append((m, shorter*(m - low), shorter*(high - m)))
+    (m, below, above), (n, under, over) = ends
+    alike = 2*math.sqrt(len(x)*len(y))/(len(x) + len(y))
+    drawn_in = 1 - 0.1*min(1.0, math.sqrt(30/min(len(x), len(y))))*alike
+    return m - n, m - n - drawn_in*math.hypot(below, over), m - n + drawn_in*math.hypot(above, under)
 
 def _of_logarithms(x: NDArray[np.float64], y: NDArray[np.float64], confidence: float) -> tuple[float, float, float]:
     "Welch's interval of the difference of mean logarithms"
@@ -158,7 +166,7 @@ def _of_logarithms(x: NDArray[np.float64], y: NDArray[np.float64], confidence: f
     p, q = s*s/len(x), t*t/len(y)
     df = (p + q)**2/(p*p/(len(x) - 1) + q*q/(len(y) - 1)) if p + q > 0 else 1.0
     reach = student_quantile((1 + confidence)/2, df)*math.sqrt(p + q)
-    return math.exp(m - n), math.exp(m - n - reach), math.exp(m - n + reach)
+    return m - n, m - n - reach, m - n + reach
 
 # %% ../../nbs/statistics/effects.ipynb #328f732d
 def ratio_interval(
@@ -179,7 +187,8 @@ def ratio_interval(
     ends: tuple[float, float, float]
     if of == 'typical':
         logs = hodges_lehmann(np.log(x), np.log(y), confidence=confidence)
-        ends = math.exp(logs.value), math.exp(logs.lower), math.exp(logs.upper)
+        ends = logs.value, logs.lower, logs.upper
     elif not (np.isfinite(x).all() and np.isfinite(y).all()): ends = math.nan, math.nan, math.nan
     else: ends = {'mean': _of_means, 'median': _of_medians, 'geometric_mean': _of_logarithms}[of](x, y, confidence)
-    return EffectInterval(value=ends[0], lower=ends[1], upper=ends[2], confidence=confidence, method=f'ratio, {of.replace("_", " ")}')
+    with np.errstate(over='ignore'): value, lower, upper = map(float, ends if of == 'mean' else np.exp(ends))
+    return EffectInterval(value=value, lower=lower, upper=upper, confidence=confidence, method=f'ratio, {of.replace("_", " ")}')

@@ -12,11 +12,16 @@ from collections.abc import Callable
 from ..core.errors import ConfigError, StatisticsError
 
 # %% ../../nbs/statistics/power.ipynb #d9d52e85
+def _number(name: str, value: float, hint: str) -> float:
+    try: return float(value)
+    except (TypeError, ValueError): raise ConfigError(f'{name}: expected a number, found {value!r}', hint=hint) from None
+
 def _checked(name: str, value: float, least: float = 0.0, most: float = math.inf, *, hint: str) -> float:
-    if isinstance(value, bool) or not least < value < most:
+    number = _number(name, value, hint)
+    if isinstance(value, bool) or not least < number < most:
         limits = f'above {least:g}' + (f' and below {most:g}' if most < math.inf else '')
         raise ConfigError(f'{name}: expected a number {limits}, found {value!r}', hint=hint)
-    return float(value)
+    return number
 
 def power(
     change: float, # size of the change, of either sign
@@ -27,15 +32,19 @@ def power(
     paired: bool = False, # whether the test is one of pairs
 ) -> float: # between `alpha` and 1
     "The chance that a t-test finds a change of this size."
-    from scipy.special import nctdtr, ndtr, stdtrit
+    import numpy as np
+    from scipy.special import gammaincinv, nctdtr, ndtr, stdtrit
     n = _checked('samples', samples, 1.0, hint='two values a sample are the fewest that a t-test takes')
     tail = _checked('alpha', alpha, 0.0, 1.0, hint='the usual level is 0.05')/2
-    distance = abs(change)/_checked('spread', spread, hint='the standard deviation of one value')*math.sqrt(n if paired else n/2)
+    distance = abs(_number('change', change, '0.05 for 5 %'))/_checked('spread', spread, hint='the standard deviation of one value')*math.sqrt(n if paired else n/2)
     df = n - 1 if paired else 2*n - 2
     if math.isnan(distance): return math.nan
     reach = float(stdtrit(df, 1 - tail))
-    if distance > 30 or df > 1e6: return float(ndtr(distance - reach) + ndtr(-distance - reach))
-    return min(1.0, 1 - float(nctdtr(df, distance, reach)) + float(nctdtr(df, distance, -reach)))
+    found = 1 - float(nctdtr(df, distance, reach)) + float(nctdtr(df, distance, -reach))
+    if distance > 30 or df > 1e6 or found != found:     # where SciPy's function gives up: the mean over what the spread may be estimated as
+        estimated = np.sqrt(2*gammaincinv(df/2, (np.arange(10_000) + 0.5)/10_000)/df)
+        found = float((ndtr(distance - reach*estimated) + ndtr(-distance - reach*estimated)).mean())
+    return min(1.0, found)
 
 # %% ../../nbs/statistics/power.ipynb #0fdd450f
 def _first(reached: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
@@ -55,7 +64,7 @@ def required_samples(
 ) -> int: # values in each of both samples, or pairs; 2 or more
     "How many values find a change of this size with the power wanted."
     _checked('target', target, alpha, 1.0, hint='the usual power is 0.8')
-    _checked('abs(change)', abs(change), hint='no number of values finds a change of zero')
+    _checked('abs(change)', abs(_number('change', change, '0.05 for 5 %')), hint='no number of values finds a change of zero')
     def enough(n: float) -> bool: return power(change, n, spread=spread, alpha=alpha, paired=paired) >= target
     most = 2
     while not enough(most):
@@ -77,7 +86,7 @@ def detectable_change(
 ) -> float: # in the unit of `spread`
     "The smallest change that so many values find with the power wanted."
     _checked('target', target, alpha, 1.0, hint='the usual power is 0.8')
-    _checked('spread', spread, hint='the standard deviation of one value')
+    spread = _checked('spread', spread, hint='the standard deviation of one value')
     def found(size: float) -> bool: return power(size, samples, alpha=alpha, paired=paired) >= target
     most = 1.0
     while not found(most): most *= 2

@@ -72,14 +72,14 @@ def wilcoxon(
 ) -> tuple[float, float]: # the smaller sum of ranks, and the two-sided p-value; (0, 1) where no pair differs
     "Wilcoxon's signed-rank test of pairs."
     from scipy.stats import wilcoxon
-    difference = np.subtract(*_pairs(a, b))
+    with _quiet(): difference = np.subtract(*_pairs(a, b))
     if not difference.any(): return 0.0, 1.0
     if np.isnan(difference).any(): return math.nan, math.nan
     with _quiet(): found = wilcoxon(difference)
     return float(found.statistic), float(found.pvalue)
 
 def _checked_alpha(alpha: float) -> float:
-    if 0 < alpha < 1: return alpha
+    if isinstance(alpha, (int, float)) and 0 < alpha < 1: return alpha
     raise ConfigError(f'alpha: expected a number between 0 and 1, found {alpha!r}', hint='0.05 calls 1 in 20 chance differences significant')
 
 def paired_significance_test(
@@ -123,13 +123,15 @@ def permutation_test(
     "A permutation test of equal means; the statistic is mean(a) - mean(b)."
     if paired: x, y = _pairs(a, b, 2)
     else: x, y = checked_samples(a, 2, name='a'), checked_samples(b, 2, name='b')
-    if num_permutations < 1: raise ConfigError(f'num_permutations: expected at least 1, found {num_permutations}', hint='9999 is the default')
+    if not isinstance(num_permutations, (int, np.integer)) or num_permutations < 1:
+        raise ConfigError(f'num_permutations: expected a whole number of at least 1, found {num_permutations!r}', hint='9999 is the default')
     exact = (2**len(x) if paired else math.comb(len(x) + len(y), len(x))) <= _WAYS
-    seen = float((x - y).sum()) if paired else float((np.concatenate((x, y)) - np.concatenate((x, y)).mean())[:len(x)].sum())
-    close = abs(seen)*(1 - 1e-9)
-    drawn = [s for s in _sums(x, y, paired, num_permutations, as_generator(key))]
+    with _quiet():
+        seen = float((x - y).sum()) if paired else float((np.concatenate((x, y)) - np.concatenate((x, y)).mean())[:len(x)].sum())
+        close = abs(seen)*(1 - 1e-9)
+        drawn = [*_sums(x, y, paired, num_permutations, as_generator(key))]
     ways, beyond = sum(map(len, drawn)), sum(int((np.abs(s) >= close).sum()) for s in drawn)
-    p = math.nan if math.isnan(seen) else beyond/ways if exact else (beyond + 1)/(ways + 1)
+    p = math.nan if not math.isfinite(seen) else beyond/ways if exact else (beyond + 1)/(ways + 1)
     return SignificanceResult(p_value=p, statistic=moments(x)[0] - moments(y)[0], effect_size=effect_size(x, y),
                               significant=p < _checked_alpha(alpha),
                               method=f'{"paired " if paired else ""}permutation, {"exact" if exact else "Monte Carlo"}')

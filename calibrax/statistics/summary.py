@@ -121,7 +121,8 @@ def outlier_mask(
     values = checked_samples(samples, 0)
     if method not in ('mad', 'tukey'): raise ConfigError(f'method: no rule {method!r} for outliers', hint="'mad' or 'tukey'")
     limit = (OUTLIER_Z_THRESHOLD if method == 'mad' else 1.5) if threshold is None else threshold
-    if not limit >= 0: raise ConfigError(f'threshold: expected a number of at least 0, found {threshold!r}', hint='3.5 for mad, 1.5 for tukey')
+    if not isinstance(limit, (int, float, np.number)) or not limit >= 0:
+        raise ConfigError(f'threshold: expected a number of at least 0, found {threshold!r}', hint='3.5 for mad, 1.5 for tukey')
     if np.isnan(values).any(): raise StatisticsError('samples: NaN is neither an outlier nor none', hint='leave it out first: x[~np.isnan(x)]')
     if len(values) < 3: return np.zeros(len(values), bool)
     if method == 'tukey':

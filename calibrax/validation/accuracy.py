@@ -35,6 +35,7 @@ def infer_direction(
     for part in (re.split(r'\b(?:at|of|per|to|in)\b', text)[0], text):
         told = [word for word in re.findall(r'[a-z]+\d*', part) if word in lower | _QUALITIES]
         if told: return MetricDirection.LOWER if told[-1] in lower else MetricDirection.HIGHER
+    if re.search(r'\bper (second|minute|hour|day)\b', text): return MetricDirection.HIGHER
     logger.warning('%r does not tell which way is better; lower is taken as better, pass direction= to say so', metric_type)
     return MetricDirection.LOWER
 
@@ -86,11 +87,12 @@ def check_accuracy(
 ) -> AccuracyResult: # whether it passed, and the margin
     """Hold a number against its target: at least as large where higher is better, at most as large where lower is.
 
-    Raises `ConfigError` for a target that is no number and a direction that is neither `higher` nor `lower`."""
+    Raises `ConfigError` for what is no number, a target that is NaN and a direction that is neither `higher` nor `lower`."""
     if direction not in (None, 'higher', 'lower'):
         raise ConfigError(f'direction: expected higher or lower, found {direction!r}', hint='information has no target' if direction == 'info' else 'or leave it out')
     better = MetricDirection(direction) if direction else infer_direction(metric_type, units)
-    achieved, target = float(achieved), float(target)
+    try: achieved, target = float(achieved), float(target)
+    except (TypeError, ValueError): raise ConfigError(f'expected two numbers, found {achieved!r} and {target!r}', hint='check one value at a time') from None
     if target != target: raise ConfigError('target: expected a number, found NaN', hint='nothing can reach it')
     margin = (achieved - target if better is MetricDirection.HIGHER else target - achieved) if achieved != target else 0.0
     return AccuracyResult(target=target, achieved=achieved, metric_type=metric_type, units=units, passed=margin >= 0, margin=margin, direction=better)

@@ -91,11 +91,20 @@ class ConvergenceResult(Record):
 
 # %% ../../nbs/validation/convergence.ipynb #f99159c9
 def _distances(name: str, values: Iterable[Any]) -> tuple[float, ...]:
-    found = tuple(map(float, values))
+    try: found = tuple(map(float, values))
+    except (TypeError, ValueError): raise StatisticsError(f'{name}: expected numbers, found {values!r}', hint='one value a step, e.g. [1.0, 0.1, 0.01]') from None
     if not found: raise StatisticsError(f'{name}: no values', hint='a series needs at least one value')
     if negative := [i for i, v in enumerate(found) if v < 0]:
         raise StatisticsError(f'{name}[{negative[0]}]: expected a value of at least 0, found {found[negative[0]]!r}', hint='give the distance from the goal, e.g. abs(error)')
     return found
+
+def _checked(metric_series: Any, tolerances: Any) -> tuple[dict[str, tuple[float, ...]], list[float]]:
+    if not isinstance(metric_series, Mapping):
+        raise ConfigError(f'metric_series: expected a mapping, found {type(metric_series).__name__}', hint="e.g. {'error': [1.0, 0.1, 0.01]}")
+    wanted = [*tolerances] if isinstance(tolerances, Iterable) else [tolerances]
+    if wrong := [t for t in wanted if isinstance(t, str) or not t >= 0]:
+        raise ConfigError(f'tolerances: expected numbers of at least 0, found {wrong[0]!r}', hint='e.g. [1e-2, 1e-4]')
+    return {name: _distances(name, values) for name, values in metric_series.items()}, wanted
 
 def check_convergence(
     metric_series: Mapping[str, Sequence[float]], # metric → its errors, one a step, at least 0
@@ -107,9 +116,8 @@ def check_convergence(
 
     Raises `StatisticsError` for an empty series or one with negative values, `ConfigError` for a tolerance that is negative or NaN and a
     confidence outside 0 to 1."""
-    if wrong := [t for t in tolerances if not t >= 0]: raise ConfigError(f'tolerances: expected numbers of at least 0, found {wrong[0]!r}', hint='e.g. [1e-2, 1e-4]')
     if not 0 < confidence < 1: raise ConfigError(f'confidence: expected a number between 0 and 1, found {confidence!r}', hint='0.95 is usual')
-    series = {name: _distances(name, values) for name, values in metric_series.items()}
+    series, tolerances = _checked(metric_series, tolerances)
     rates = {name: _rate(values, confidence) for name, values in series.items()}
     settled = {(name, t): _settled(values, t) for name, values in series.items() for t in tolerances}
     kept = [t for t in tolerances if series and all(settled[name, t] for name in series)]
