@@ -1,5 +1,5 @@
 """Change points: wrong alarms, what is found, and that units, splitting and direction change nothing."""
-import importlib.util, math, sys, time
+import dataclasses, importlib.util, math, sys, time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -104,6 +104,54 @@ def test_false_alarms(kind):
     rng = np.random.default_rng(1)
     assert sum(bool(segment(NOISE[kind](rng, 120)).steps) for _ in range(200)) <= 8
 
+def autoregressive(rng, n, by):
+    out, shocks = rng.standard_normal(n), rng.standard_normal(n)*math.sqrt(1 - by*by)
+    for i in range(1, n): out[i] = by*out[i - 1] + shocks[i]
+    return out
+
+@pytest.mark.parametrize('n', [10, 12, 16, 20, 24, 36])
+@pytest.mark.parametrize('by', [0.3, 0.6, 0.8])
+def test_false_alarms_in_short_correlated_series(n, by):
+    rng = np.random.default_rng(4)
+    assert sum(bool(segment(autoregressive(rng, n, by)).steps) for _ in range(200)) <= 8
+
+def switching(rng, n, rate, levels, apart):
+    places = np.cumsum((rng.random(n) < rate)*rng.integers(1, levels, n)) % levels
+    return rng.standard_normal(n) + apart*places
+
+@pytest.mark.parametrize('rate, levels', [(0.1, 2), (0.15, 2), (0.3, 2), (0.1, 3), (0.2, 3)])
+def test_levels_that_come_back_are_no_changes(rate, levels):
+    rng = np.random.default_rng(5)
+    assert sum(bool(segment(switching(rng, 120, rate, levels, 7.)).steps) for _ in range(200)) <= 8
+
+def test_a_change_of_switching_levels_is_found():
+    rng, found = np.random.default_rng(6), 0
+    for _ in range(50):
+        values = switching(rng, 120, 0.15, 2, 7.) + 20*(np.arange(120) >= 80)
+        found += any(abs(s.at - 80) <= 3 for s in segment(values).steps)
+    assert found >= 45
+
+def test_switching_that_ends_is_a_change():
+    "A stay as long as the last would be rare among stays as short as the others"
+    values = np.repeat([0, 1, 0, 1, 0, 1], [5, 5, 5, 5, 5, 95])*10 + np.random.default_rng(7).standard_normal(120)
+    assert segment(values).steps and not segment(values[:30]).steps
+
+def test_a_wide_gap_is_seen_in_a_short_series():
+    rng = np.random.default_rng(8)
+    assert sum([s.at for s in segment(rng.standard_normal(14) + 12*(np.arange(14) >= 8)).steps] == [8] for _ in range(50)) >= 35
+
+@pytest.mark.parametrize('make', [lambda r: r.poisson(4, 120), lambda r: r.poisson(0.3, 120), lambda r: 100 + (r.random(120) < 0.05)*r.standard_normal(120),
+                                  lambda r: np.round(r.standard_normal(120)/3), lambda r: np.round(autoregressive(r, 120, 0.6))])
+def test_counts_and_constants(make):
+    rng = np.random.default_rng(9)
+    assert sum(bool(segment(make(rng)).steps) for _ in range(200)) <= 8
+
+def test_low_strengths_give_each_place_once():
+    for seed in range(30):
+        places = [s.at for s in segment(autoregressive(np.random.default_rng(seed), 120, 0.6), least=0.3).steps]
+        assert places == sorted(set(places))
+        analyze_trend(trend(noise(seed=seed)), least=0.3)
+
 @pytest.mark.parametrize('kind, size, least', [('normal', 5/3, 85), ('outliers', 5/3, 80), ('AR(1)', 5/3, 30), ('AR(1)', 10/3, 90)])
 def test_power(kind, size, least):
     "+5 % and +10 % at CV 3 %, within three points; four standard errors of 150 series below the bar would be broken"
@@ -207,6 +255,26 @@ def test_store(tmp_path):
         Point(name='a', scenario='s', tags={'framework': 'flax'}, metrics={'m0': Metric(value=0.1), 'new': Metric(value=1)})])
     later = scanned.append(other)
     assert later.series[0] == scanned.series[0] and later.series[-1].metric == 'new' and later.series[-1].status == 'short'
+
+def test_one_branch(tmp_path):
+    store = Store(tmp_path)
+    values = 100 + np.random.default_rng(0).standard_normal((61, 10))
+    for i in range(60): store.save(dataclasses.replace(run(i, values[i] + 50*(i % 3 == 0)), branch='feature' if i % 3 == 0 else 'main'))
+    found = scan_store(store, branch='main')
+    assert {h.count for h in found.series} == {40} and found.branch == 'main' and len(found.of('steady')) == 10
+    assert found.append(dataclasses.replace(run(60, values[60]), branch='feature')) is found
+    store.save(on := dataclasses.replace(run(60, values[60]), branch='main'))
+    assert found.append(on) == scan_store(store, branch='main') == StoreHistory.from_json(found.append(on).to_json())
+    assert scan_store(store, branch='nobody') == StoreHistory(branch='nobody')
+
+def test_beyond_chance():
+    real = analyze_trend(trend(stepped(by=15)))
+    steady = [analyze_trend(trend(noise(seed=i), metric=f'm{i}')) for i in range(40)]
+    weak = dataclasses.replace(steady[0], changes=(ChangePoint(index=60, strength=1.05),))
+    found = StoreHistory(series=(real, weak, *steady[1:]))
+    assert [len(h.changes) for h in found.beyond_chance().series[:2]] == [1, 0] and len(found.beyond_chance().series) == 41
+    assert StoreHistory(series=(weak,)).beyond_chance().series == (weak,)
+    assert weak.changes[0].p_value == pytest.approx(0.01*math.exp(-0.6)) and ChangePoint(index=1).p_value is None
 
 def test_empty_store(tmp_path): assert scan_store(Store(tmp_path)) == StoreHistory()
 

@@ -109,12 +109,13 @@ def _without_shift(item: _Item, shift: float) -> _Item:
 
 # %% ../../nbs/analysis/assessment.ipynb #7059383a
 def _share(value: float) -> str: return f'{100*abs(value):.3g}%'
+def _limited(percent: float) -> str: return f'{percent:.1f}%' if percent <= 1000 else '> 1000%' # from two rounds follows nothing more exact
 
 def _words(item: _Item) -> str:
     "The change, e.g. `5.2% worse`"
     e = item.evidence
     if not e.effect: return 'the same value'
-    size = f'{100*abs(e.change):.1f}%' if e.level else format_number(abs(e.change))
+    size = _limited(100*abs(e.change)) if e.level else format_number(abs(e.change))
     return f'{size} {"worse" if item.side == item.bad else "better"}'
 
 def _p_text(p: float) -> str: return 'p < 1e-6' if p < 1e-6 else f'p = {p:.2g}'
@@ -249,7 +250,7 @@ def _paired(now: Sequence[Metric | None], before: Sequence[Metric | None]) -> Ev
     return few_runs_evidence([b for b in before if b is not None], next(n for n in reversed(now) if n is not None))
 
 # %% ../../nbs/analysis/assessment.ipynb #85b09f57
-def _between(c: AssessedChange) -> str: return '' if c.lower_pct is None or c.upper_pct is None else f'{c.lower_pct:+.1f} … {c.upper_pct:+.1f}%'
+def _between(c: AssessedChange) -> str: return '' if c.lower_pct is None or c.upper_pct is None else f'{c.lower_pct:+.1f} … {"> +1000" if c.upper_pct > 1000 else f"{c.upper_pct:+.1f}"}%'
 
 _SHOWN = (Verdict.SUSPECT, Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE, Verdict.VANISHED, Verdict.UNDEFINED)
 
@@ -283,7 +284,7 @@ class Assessment(Comparison):
         columns = ('verdict', 'point', 'metric', 'level', 'now', 'change', f'{percent_text(round(1 - 2*self.alpha, 6))} interval', 'p', 'visible from', 'note')
         return Table(columns, tuple(
             (c.verdict.words, label, c.heading, format_number(c.baseline_value), format_number(c.current_value), c.change, _between(c),
-             '' if c.p_value is None else f'{c.p_value:.2g}', '' if c.detectable_pct is None else f'{c.detectable_pct:.1f}%',
+             '' if c.p_value is None else f'{c.p_value:.2g}', '' if c.detectable_pct is None else _limited(c.detectable_pct),
              c.reason if c.verdict in _SHOWN or c.p_value is None and c.verdict is not Verdict.NEW else '')
             for label, c in rows if isinstance(c, AssessedChange)), self.headline + left_out, widest=60)
 

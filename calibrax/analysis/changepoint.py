@@ -9,10 +9,12 @@ __all__ = ['CONFIRMED', 'ChangePoint', 'ChangePoints', 'Drift', 'HistoryStatus',
 # %% ../../nbs/analysis/changepoint.ipynb #7dbcec24
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .regression import Verdict
 from ..core.display import RecordList, Table, format_change, format_number
@@ -20,6 +22,8 @@ from ..core.errors import ConfigError, StatisticsError
 from ..core.models import MetricDef, MetricDirection, Run, TrendPoint, TrendSeries
 from ..core.record_values import FrozenDict
 from ..core.records import OMITTED, Record, record
+from ..statistics.corrections import benjamini_hochberg
+from ..statistics.segmentation import level, segment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +57,11 @@ class ChangePoint(Record):
     def confirmed(self) -> bool: # False for the methods of ruptures, which test nothing
         "Whether the change is so strong that chance hardly explains it."
         return self.strength is not None and self.strength >= CONFIRMED
+
+    @property
+    def p_value(self) -> float | None: # from 0.01 down; None for the methods of ruptures
+        "About how often a series without any change shows one so strong."
+        return None if self.strength is None else 0.01*math.exp(min(12*(1 - self.strength), 4.6))
 
     @property
     def change(self) -> str: # e.g. `+5.1%`
@@ -107,7 +116,6 @@ def _verdict(rise: float, direction: MetricDirection | None) -> Verdict | None:
 
 def _difference(before: Any, after: Any) -> dict[str, Any]:
     "The two levels, and their difference with its interval"
-    from calibrax.statistics.segmentation import level
     old, new = level(before), level(after)
     scale = max(old.scale, new.scale)
     error = math.hypot(*(max(side.error, scale/math.sqrt(len(part)) if len(part) < 6 else 0.) for side, part in ((old, before), (new, after))))
@@ -115,17 +123,10 @@ def _difference(before: Any, after: Any) -> dict[str, Any]:
     return {'before': old.mean, 'after': new.mean, 'magnitude': abs(rise), 'lower': rise - wide, 'upper': rise + wide,
             'relative': rise/abs(old.mean) if old.mean and math.isfinite(rise/abs(old.mean)) else None}
 
-class _Found(NamedTuple):
-    changes: list[ChangePoint]
-    drifts: list[Drift]
-
 def _finite(points: Sequence[TrendPoint]) -> list[int]: return [i for i, p in enumerate(points) if math.isfinite(p.value)]
 
-def _find(points: Sequence[TrendPoint], offset: int, direction: MetricDirection | None, min_size: int, least: float) -> _Found:
+def _find(points: Sequence[TrendPoint], offset: int, direction: MetricDirection | None, min_size: int, least: float) -> tuple[list[ChangePoint], list[Drift]]:
     "The change points and drifts of one window, which begins at index `offset` of its series"
-    import numpy as np
-
-    from calibrax.statistics.segmentation import segment
     at = _finite(points)
     values = np.array([points[i].value for i in at])
     steps, ramps = segment(values, min_size=min_size, least=least)
@@ -136,9 +137,8 @@ def _find(points: Sequence[TrendPoint], offset: int, direction: MetricDirection 
         changes.append(ChangePoint(index=offset + at[s.at], timestamp=here.timestamp, run_id=here.run_id, strength=s.strength, **found,
             earliest=offset + at[s.earliest], latest=offset + at[s.latest], last_good=points[at[s.earliest - 1]].commit, first_bad=points[at[s.latest]].commit,
             verdict=_verdict(found['after'] - found['before'], direction)))
-    drifts = [Drift(start=offset + at[r.start], end=offset + at[r.end], rise=r.rise, verdict=_verdict(r.rise, direction),
-                    started=points[at[r.start]].timestamp, ended=points[at[r.end]].timestamp) for r in ramps]
-    return _Found(changes, drifts)
+    return changes, [Drift(start=offset + at[r.start], end=offset + at[r.end], rise=r.rise, verdict=_verdict(r.rise, direction),
+                           started=points[at[r.start]].timestamp, ended=points[at[r.end]].timestamp) for r in ramps]
 
 # %% ../../nbs/analysis/changepoint.ipynb #69e03024
 _WINDOW, _SETTLED, _FORWARD, _ENOUGH, _LAST = 384, 256, 128, 10, 5
@@ -151,39 +151,39 @@ class HistoryStatus(StrEnum):
     DRIFTING = 'drifting'       # the level creeps
     SUSPECT = 'suspect'         # the last values are far off, and too few to tell
 
-def _suspects(values: Any) -> int:
-    "How many of the last values, at most five, lie more than four standard deviations from the level before them"
-    import numpy as np
-
-    from calibrax.statistics.segmentation import level
+def _suspects(points: Sequence[TrendPoint], offset: int, changes: Sequence[ChangePoint], drifts: Sequence[Drift]) -> int:
+    "How many of the last values, at most five, lie more than four standard deviations from the level since the last change, without drifts"
+    at = np.array([i for i in _finite(points) if not changes or i + offset >= changes[-1].index], int)
+    values = np.array([points[i].value for i in at])
+    for d in drifts: values = values - d.rise*np.clip((at + offset - d.start)/(d.end - d.start), 0, 1)
     rest = values[:-_LAST] if len(values) > 12 else values[:-1]
     if len(rest) < 8: return 0
     found = level(rest)
     near = np.abs(values[-_LAST:] - found.mean) <= 4*found.scale + 1e-12*abs(found.mean)
     return int(np.argmax(near[::-1])) if near.any() else _LAST
 
-def _end(points: Sequence[TrendPoint], offset: int, found: _Found) -> Any:
-    "The values since the last change, without drifts"
-    import numpy as np
-    first = max([0, *(c.index - offset for c in found.changes)])
-    at = np.array([i for i in _finite(points) if i >= first], int)
-    values = np.array([points[i].value for i in at])
-    for d in found.drifts: values = values - d.rise*np.clip((at + offset - d.start)/(d.end - d.start), 0, 1)
-    return values
-
-def _lasts(drift: Drift, count: int) -> bool:
-    "Whether a drift goes on to the end, as far as its own end is known"
-    return count - drift.end <= max(_ENOUGH, (drift.end - drift.start)//6)
-
 def _joined(drifts: Iterable[Drift]) -> list[Drift]:
     "Drifts of which one goes on where another ended, as one"
     out = list[Drift]()
     for d in sorted(drifts, key=lambda d: d.start):
         if out and d.start <= out[-1].end + _WINDOW//12 and (d.rise > 0) == (out[-1].rise > 0):
-            first = out.pop()
-            d = Drift(start=first.start, end=d.end, rise=first.rise + d.rise, started=first.started, ended=d.ended, verdict=d.verdict)
+            d = replace(d, start=out[-1].start, started=out[-1].started, rise=out.pop().rise + d.rise)
         out.append(d)
     return out
+
+def _continued(history: 'SeriesHistory', points: Iterable[TrendPoint]) -> 'SeriesHistory':
+    tail, start, direction, size = (*history.tail, *points), history.start, history.direction, history.min_size
+    changes, drifts = [c for c in history.changes if c.index <= start], [*history.settled]
+    while True:
+        new, creeping = _find(tail[:_WINDOW], start, direction, size, max(history.least, CONFIRMED) if start else history.least)
+        if len(tail) <= _WINDOW: break
+        changes += [c for c in new if c.index < start + _SETTLED]
+        on = max(start + _FORWARD, changes[-1].index if changes else 0)
+        drifts += [d if d.end <= on else replace(d, end=on, ended=tail[on - start].timestamp, rise=d.rise*(on - d.start)/(d.end - d.start))
+                   for d in creeping if d.start < on]
+        tail, start = tail[on - start:], on
+    return replace(history, changes=(*changes, *new), drifts=tuple(_joined((*drifts, *creeping))), settled=tuple(drifts), start=start, tail=tail,
+                   suspect=_suspects(tail, start, new, creeping))
 
 # %% ../../nbs/analysis/changepoint.ipynb #302d36eb
 @record
@@ -212,7 +212,8 @@ class SeriesHistory(Record):
     def status(self) -> HistoryStatus: # of the end of the series
         "What the series does at its end."
         if self.suspect: return HistoryStatus.SUSPECT
-        if any(_lasts(d, self.count) and not any(c.index > d.end for c in self.changes) for d in self.drifts): return HistoryStatus.DRIFTING
+        last = self.changes[-1].index if self.changes else 0
+        if any(self.count - d.end <= max(_ENOUGH, (d.end - d.start)//6) and last <= d.end for d in self.drifts): return HistoryStatus.DRIFTING
         if self.changes or self.drifts: return HistoryStatus.CHANGED
         return HistoryStatus.STEADY if len(_finite(self.tail)) >= _ENOUGH else HistoryStatus.SHORT
 
@@ -233,27 +234,6 @@ class SeriesHistory(Record):
 
     def __repr__(self) -> str: return repr(self.table()) if self.changes else self.table().caption
     def _repr_html_(self) -> str: return self.table()._repr_html_()
-
-# %% ../../nbs/analysis/changepoint.ipynb #25e652f1
-def _continued(history: SeriesHistory, points: Iterable[TrendPoint]) -> SeriesHistory:
-    import dataclasses
-    tail, start, direction, size = (*history.tail, *points), history.start, history.direction, history.min_size
-    changes, drifts = [c for c in history.changes if c.index <= start], [*history.settled]
-    while True:
-        found = _find(tail[:_WINDOW], start, direction, size, max(history.least, CONFIRMED) if start else history.least)
-        if len(tail) <= _WINDOW: break
-        changes += [c for c in found.changes if c.index < start + _SETTLED]
-        on = max(start + _FORWARD, changes[-1].index if changes else 0)
-        drifts += [_clipped(d, on, tail[on - start]) for d in found.drifts if d.start < on]
-        tail, start = tail[on - start:], on
-    return dataclasses.replace(history, changes=(*changes, *found.changes), drifts=tuple(_joined((*drifts, *found.drifts))), settled=tuple(drifts),
-                               start=start, tail=tail, suspect=_suspects(_end(tail, start, found)))
-
-def _clipped(drift: Drift, end: int, there: TrendPoint) -> Drift:
-    "The part of a drift before index `end`"
-    import dataclasses
-    if drift.end <= end: return drift
-    return dataclasses.replace(drift, end=end, ended=there.timestamp, rise=drift.rise*(end - drift.start)/(drift.end - drift.start))
 
 # %% ../../nbs/analysis/changepoint.ipynb #3f5d05cb
 def _direction(given: str | MetricDirection | None) -> MetricDirection | None:
@@ -303,7 +283,6 @@ def detect_change_points(
 
     Points without a finite value are left out. Raises `StatisticsError` when there are fewer than `min_size` points or ruptures is
     missing, and `ConfigError` for an unknown method."""
-    import numpy as np
     if method != 'calibrax' and method not in _RUPTURES:
         raise ConfigError(f'method: unknown {method!r}', hint=f'one of calibrax, {", ".join(_RUPTURES)}')
     history = analyze_trend(trend, direction=direction, min_size=min_size, least=1. if penalty is None or method != 'calibrax' else penalty)
@@ -318,58 +297,8 @@ def detect_change_points(
     return out
 
 # %% ../../nbs/analysis/changepoint.ipynb #77c563b2
-def plot_change_points(
-    series: TrendSeries, # what to draw
-    points: Iterable[ChangePoint] | SeriesHistory | None = None, # its change points; None finds them
-    *,
-    direction: MetricDirection | str | None = None, # whether more is better, when they have to be found
-    axes: 'Axes | None' = None, # draw here instead of in a new figure
-) -> 'tuple[Figure, Axes]': # the picture and its axes
-    "Draw a series by date with its levels, changes and drifts; regressions are vermilion, improvements green."
-    import matplotlib.pyplot as plt
-
-    from calibrax.core.figures import COLORS, figure_style
-    known = analyze_trend(series, direction=direction) if points is None else points
-    changes, drifts, suspect = (known.changes, known.drifts, known.suspect) if isinstance(known, SeriesHistory) else ([*known], (), 0)
-    color = {Verdict.REGRESSED: COLORS[1], Verdict.IMPROVED: COLORS[2]}
-    at = _finite(series.points)
-    when: Any = [series.points[i].timestamp for i in at]
-    with figure_style():
-        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(6, 3))
-        axes = axes if axes is not None else figure.add_subplot()
-        axes.plot(when, [series.points[i].value for i in at], 'o', markersize=3, color='0.55', markeredgewidth=0)
-        _draw_bounds(axes, series)
-        for c in changes:
-            where: Any = [series.points[i].timestamp for i in (c.earliest if c.earliest is not None else c.index, c.latest if c.latest is not None else c.index)]
-            shade = color.get(c.verdict, COLORS[3]) if c.verdict else COLORS[3]
-            axes.axvspan(*where, color=shade, alpha=0.15, linewidth=0)
-            axes.axvline(series.points[c.index].timestamp, color=shade, linewidth=1, linestyle='-' if c.confirmed else '--')  # type: ignore[arg-type]
-            axes.annotate(c.change, (series.points[c.index].timestamp, 1), (3, -2), xycoords=('data', 'axes fraction'), textcoords='offset points',  # type: ignore[arg-type]
-                          va='top', color=shade, fontsize=8, fontweight='bold')
-        _draw_levels(axes, series, [c.index for c in changes], drifts)
-        if suspect: axes.plot(when[-suspect:], [series.points[i].value for i in at[-suspect:]], 'o', markersize=9, mfc='none', color=COLORS[4], label='suspect')
-        if suspect or drifts: axes.legend(fontsize=8)
-        axes.set(ylabel=f'{series.metric}{f" [{series.unit}]" if series.unit else ""}', title=f'{series.metric} of {series.point_name}')
-        axes.margins(y=0.12)
-        _dates(axes)
-    return figure, axes
-
-# %% ../../nbs/analysis/changepoint.ipynb #22d8708f
-def _dates(axes: 'Axes') -> None:
-    from matplotlib.dates import ConciseDateFormatter
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-    axes.grid(axis='x', visible=False)
-
-def _draw_bounds(axes: 'Axes', series: TrendSeries) -> None:
-    "The interval that each run measured"
-    known: Any = [(p.timestamp, p.lower, p.upper) for p in series.points if p.lower is not None and p.upper is not None]
-    if known: axes.vlines(*zip(*known), color='0.75', linewidth=0.7, zorder=1)
-
 def _draw_levels(axes: 'Axes', series: TrendSeries, cuts: Sequence[int], drifts: Iterable[Drift]) -> None:
-    import numpy as np
-
     from calibrax.core.figures import COLORS
-    from calibrax.statistics.segmentation import level
     drifting = [(d.start, d.end) for d in drifts]
     for low, high in zip([0, *cuts], [*cuts, len(series.points)]):
         part = [i for i in range(low, high) if math.isfinite(series.points[i].value)]
@@ -385,7 +314,48 @@ def _draw_levels(axes: 'Axes', series: TrendSeries, cuts: Sequence[int], drifts:
         wide = _student(len(values) - 1)*found.error
         axes.fill_between(when[[0, -1]], found.mean - wide, found.mean + wide, color=COLORS[0], alpha=0.25, linewidth=0)
 
+def plot_change_points(
+    series: TrendSeries, # what to draw
+    points: Iterable[ChangePoint] | SeriesHistory | None = None, # its change points; None finds them
+    *,
+    direction: MetricDirection | str | None = None, # whether more is better, when they have to be found
+    axes: 'Axes | None' = None, # draw here instead of in a new figure
+) -> 'tuple[Figure, Axes]': # the picture and its axes
+    "Draw a series by date with its levels, changes and drifts; regressions are vermilion, improvements green."
+    import matplotlib.pyplot as plt
+    from matplotlib.dates import ConciseDateFormatter
+
+    from calibrax.core.figures import COLORS, figure_style
+    known = analyze_trend(series, direction=direction) if points is None else points
+    changes, drifts, suspect = (known.changes, known.drifts, known.suspect) if isinstance(known, SeriesHistory) else ([*known], (), 0)
+    color = {Verdict.REGRESSED: COLORS[1], Verdict.IMPROVED: COLORS[2]}
+    at = _finite(series.points)
+    when: Any = [series.points[i].timestamp for i in at]
+    with figure_style():
+        figure: Any = axes.figure if axes is not None else plt.figure(figsize=(6, 3))
+        axes = axes if axes is not None else figure.add_subplot()
+        axes.plot(when, [series.points[i].value for i in at], 'o', markersize=3, color='0.55', markeredgewidth=0)
+        known_bounds: Any = [(p.timestamp, p.lower, p.upper) for p in series.points if p.lower is not None and p.upper is not None]
+        if known_bounds: axes.vlines(*zip(*known_bounds), color='0.75', linewidth=0.7, zorder=1)
+        for c in changes:
+            where: Any = [series.points[i].timestamp for i in (c.earliest if c.earliest is not None else c.index, c.latest if c.latest is not None else c.index)]
+            shade = color.get(c.verdict, COLORS[3]) if c.verdict else COLORS[3]
+            axes.axvspan(*where, color=shade, alpha=0.15, linewidth=0)
+            axes.axvline(series.points[c.index].timestamp, color=shade, linewidth=1, linestyle='-' if c.confirmed else '--')  # type: ignore[arg-type]
+            axes.annotate(c.change, (series.points[c.index].timestamp, 1), (3, -2), xycoords=('data', 'axes fraction'), textcoords='offset points',  # type: ignore[arg-type]
+                          va='top', color=shade, fontsize=8, fontweight='bold')
+        _draw_levels(axes, series, [c.index for c in changes], drifts)
+        if suspect: axes.plot(when[-suspect:], [series.points[i].value for i in at[-suspect:]], 'o', markersize=9, mfc='none', color=COLORS[4], label='suspect')
+        if suspect or drifts: axes.legend(fontsize=8)
+        axes.set(ylabel=f'{series.metric}{f" [{series.unit}]" if series.unit else ""}', title=f'{series.metric} of {series.point_name}')
+        axes.margins(y=0.12)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        axes.grid(axis='x', visible=False)
+    return figure, axes
+
 # %% ../../nbs/analysis/changepoint.ipynb #fbe5618f
+_MOST = 50      # rows of a table
+
 def _watched(runs: Iterable[Run], defs: Mapping[str, MetricDef], metrics: Sequence[str] | None) -> Iterator[tuple[str, str, Mapping[str, str], MetricDef | None]]:
     "Metric, point, tags and definition of each series in these runs, newest run first"
     seen = set()
@@ -395,50 +365,6 @@ def _watched(runs: Iterable[Run], defs: Mapping[str, MetricDef], metrics: Sequen
                 if (m, p.name, p.tags) in seen or (metrics is not None and m not in metrics): continue
                 seen.add((m, p.name, p.tags))
                 yield m, p.name, p.tags, run.metric_defs.get(m) or defs.get(m)
-
-# %% ../../nbs/analysis/changepoint.ipynb #c30a5829
-@record
-class StoreHistory(Record):
-    "The history of each series of a store."
-    series: tuple[SeriesHistory, ...] = () # one for each metric of each point
-
-    def append(self,
-        run: Run, # the next one
-    ) -> 'StoreHistory': # a new one; this one stays as it is
-        """The histories with one more run; no other run is read.
-
-        A series that the run does not hold, or holds in another unit, stays as it is, and a new one begins. Raises
-        `StatisticsError` when the run is older than the last one."""
-        out, known = list[SeriesHistory](), set()
-        for h in self.series:
-            known.add((h.metric, h.point_name, h.tags))
-            p = next((p for p in run.points if p.name == h.point_name and h.metric in p.metrics and h.tags.items() <= p.tags.items()), None)
-            d = run.metric_defs.get(h.metric)
-            out.append(h if p is None or (d and d.unit != h.unit) else h.append(_trend_point(run, p.metrics[h.metric])))
-        for metric, name, tags, d in _watched([run], {}, None):
-            if (metric, name, tags) in known: continue
-            trend = TrendSeries(metric=metric, point_name=name, tags=tags, unit=d.unit if d else '',
-                                points=tuple(_trend_point(run, p.metrics[metric]) for p in run.points if p.name == name and p.tags == tags and metric in p.metrics)[:1])
-            out.append(analyze_trend(trend, direction=d.direction if d else None))
-        return StoreHistory(series=tuple(out))
-
-    def of(self,
-        *states: HistoryStatus | str, # e.g. `drifting`, `suspect`
-    ) -> tuple[SeriesHistory, ...]: # in the store's order
-        "The series whose end looks so."
-        return tuple(h for h in self.series if h.status in states)
-
-    def table(self) -> Table: # one row for each change, drift or suspect end, newest first
-        "What happened in the store: regressions, improvements, drifts and suspect ends."
-        rows = sorted((row for h in self.series for row in _rows(h)), reverse=True)
-        return Table(('since (UTC)', 'run', 'point', 'metric', *_COLUMNS[2:]), tuple((r[0][:10], *r[1:]) for r in rows[:_MOST]),
-                     f'{len(self.series)} series, {len(self.of("steady"))} steady' + (f', {len(rows) - _MOST} rows not shown' if len(rows) > _MOST else ''))
-
-    def __repr__(self) -> str: return repr(self.table()) if any(h.changes or h.drifts or h.suspect for h in self.series) else self.table().caption
-    def _repr_html_(self) -> str: return self.table()._repr_html_()
-
-# %% ../../nbs/analysis/changepoint.ipynb #64ee65fc
-_MOST = 50
 
 def _trend_point(run: Run, metric: Any) -> TrendPoint:
     return TrendPoint(run_id=run.id, timestamp=run.timestamp, value=metric.value, commit=run.commit, lower=metric.lower, upper=metric.upper)
@@ -456,16 +382,72 @@ def _rows(h: SeriesHistory) -> Iterator[tuple[str, ...]]:
         p = h.tail[-h.suspect]
         yield p.timestamp.isoformat(), p.run_id, label, heading, '', '', '', f'suspect, {h.suspect} run{"s"*(h.suspect > 1)}'
 
+# %% ../../nbs/analysis/changepoint.ipynb #c30a5829
+@record
+class StoreHistory(Record):
+    "The history of each series of a store."
+    series: tuple[SeriesHistory, ...] = () # one for each metric of each point
+    branch: str | None = field(default=None, metadata=OMITTED) # only runs of this branch; None for all
+
+    def append(self,
+        run: Run, # the next one
+    ) -> 'StoreHistory': # a new one; this one stays as it is
+        """The histories with one more run; no other run is read. A run of another branch changes nothing.
+
+        A series that the run does not hold, or holds in another unit, stays as it is, and a new one begins. Raises
+        `StatisticsError` when the run is older than the last one."""
+        if self.branch is not None and run.branch != self.branch: return self
+        out, known = list[SeriesHistory](), set()
+        for h in self.series:
+            known.add((h.metric, h.point_name, h.tags))
+            p = next((p for p in run.points if p.name == h.point_name and h.metric in p.metrics and h.tags.items() <= p.tags.items()), None)
+            d = run.metric_defs.get(h.metric)
+            out.append(h if p is None or (d and d.unit != h.unit) else h.append(_trend_point(run, p.metrics[h.metric])))
+        for metric, name, tags, d in _watched([run], {}, None):
+            if (metric, name, tags) in known: continue
+            p = next(p for p in run.points if p.name == name and p.tags == tags and metric in p.metrics)
+            trend = TrendSeries(metric=metric, point_name=name, tags=tags, unit=d.unit if d else '', points=(_trend_point(run, p.metrics[metric]),))
+            out.append(analyze_trend(trend, direction=d.direction if d else None))
+        return replace(self, series=tuple(out))
+
+    def of(self,
+        *states: HistoryStatus | str, # e.g. `drifting`, `suspect`
+    ) -> tuple[SeriesHistory, ...]: # in the store's order
+        "The series whose end looks so."
+        return tuple(h for h in self.series if h.status in states)
+
+    def beyond_chance(self,
+        rate: float = 0.05, # the share of false changes to be expected among those that stay
+    ) -> 'StoreHistory': # to be looked at; `append` to the whole one
+        "Without the changes that so many series show by chance. Drifts and suspect ends have no p-value, and stay."
+        p = np.array([min((c.p_value or 0. for c in h.changes), default=1.) for h in self.series])
+        most = max(p[benjamini_hochberg(p) <= rate], default=0.)
+        return replace(self, series=tuple(replace(h, changes=tuple(c for c in h.changes if (c.p_value or 0.) <= most)) for h in self.series))
+
+    def table(self) -> Table: # one row for each change, drift or suspect end, newest first
+        "What happened in the store: regressions, improvements, drifts and suspect ends."
+        rows = sorted((row for h in self.series for row in _rows(h)), reverse=True)
+        return Table(('since (UTC)', 'run', 'point', 'metric', *_COLUMNS[2:]), tuple((r[0][:10], *r[1:]) for r in rows[:_MOST]),
+                     f'{len(self.series)} series, {len(self.of("steady"))} steady' + (f', {short} too short' if (short := len(self.of("short"))) else '') + (f', {len(rows) - _MOST} rows not shown' if len(rows) > _MOST else ''))
+
+    def __repr__(self) -> str: return repr(self.table()) if any(h.changes or h.drifts or h.suspect for h in self.series) else self.table().caption
+    def _repr_html_(self) -> str: return self.table()._repr_html_()
+
 # %% ../../nbs/analysis/changepoint.ipynb #63b6a4b7
 def scan_store(
     store: 'Store', # the store
     *,
     metrics: Sequence[str] | None = None, # only these
+    branch: str | None = None, # only runs of this branch
     recent: int = 20, # series are looked for in so many of the newest runs
     min_size: int = 3, # fewest points between two changes, and after the last
     least: float = 1.0, # how strong a change must be; 1.25 finds confirmed changes only
 ) -> StoreHistory: # to be continued with `append`
     "The history of each metric of each point that the newest runs hold. Raises what the store and `analyze_trend` raise."
-    watched = list(_watched(store.list_runs(limit=recent), store.metric_defs, metrics))
-    return StoreHistory(series=tuple(analyze_trend(store.extract_trend(metric, name, tags), direction=d.direction if d else None, min_size=min_size, least=least)
-                                     for metric, name, tags, d in sorted(watched, key=lambda w: (w[1], w[0], sorted(w[2].items())))))
+    watched = list(_watched(store.list_runs(branch, limit=recent), store.metric_defs, metrics))
+    ids, out = None if branch is None else {r.id for r in store.runs(branch)}, list[SeriesHistory]()
+    for metric, name, tags, d in sorted(watched, key=lambda w: (w[1], w[0], sorted(w[2].items()))):
+        trend = store.extract_trend(metric, name, tags)
+        if ids is not None: trend = replace(trend, points=tuple(p for p in trend.points if p.run_id in ids))
+        out.append(analyze_trend(trend, direction=d.direction if d else None, min_size=min_size, least=least))
+    return StoreHistory(series=tuple(out), branch=branch)

@@ -514,12 +514,16 @@ def fsck(
 @main.command()
 @_data
 @click.option('--metric', 'metrics', multiple=True, help='Only this metric; repeatable.')
+@click.option('--branch', help='Only runs of this branch.')
 @click.option('--confirmed', is_flag=True, help='Only changes that are beyond doubt.')
+@click.option('--beyond-chance', is_flag=True, help='Only changes that so many series would not show by chance.')
 @_json
 def history(
     data: str, # the store
     metrics: tuple[str, ...], # only these
+    branch: str | None, # only its runs
     confirmed: bool, # only what is beyond doubt
+    beyond_chance: bool, # whether the number of series is taken into account
     as_json: bool, # answer in JSON
 ) -> None:
     """Show where the metrics of a store changed their level, with the size and the commits.
@@ -531,7 +535,8 @@ def history(
     from calibrax.analysis.changepoint import CONFIRMED, scan_store
     store = _existing(data)
     for name in metrics: _known_name('metric', name, store.metric_names())
-    found = scan_store(store, metrics=metrics or None, least=CONFIRMED if confirmed else 1.0)
+    found = scan_store(store, metrics=metrics or None, branch=branch, least=CONFIRMED if confirmed else 1.0)
+    if beyond_chance: found = found.beyond_chance()
     _answer(found.to_dict(), as_json, repr(found))
 
 # %% ../../nbs/cli/main.ipynb #ff66dd83

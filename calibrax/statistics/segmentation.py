@@ -6,8 +6,9 @@
 __all__ = ['normal_scores', 'Step', 'Ramp', 'Segmentation', 'segment', 'Level', 'level']
 
 # %% ../../nbs/statistics/segmentation.ipynb #e5124855
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
 from statistics import NormalDist
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,15 +29,10 @@ def normal_scores(
     values: _Array, # finite numbers
 ) -> _Array: # of the same length, with mean zero
     "The normal score of each value's rank; equal values share the mean of their scores."
-    order = np.argsort(values, kind='stable')
-    ranked, scores = values[order], _sorted_scores(len(values))
-    first = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    if len(first) < len(values):
-        sizes = np.diff(np.append(first, len(values)))
-        scores = np.repeat(np.add.reduceat(scores, first)/sizes, sizes)
-    out = np.empty(len(values))
-    out[order] = scores
-    return np.asarray(out - out.mean()) if len(first) > 1 else np.zeros(len(values))
+    _, place, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    if len(sizes) < 2: return np.zeros(len(values))
+    out = (np.add.reduceat(_sorted_scores(len(values)), np.cumsum(sizes) - sizes)/sizes)[place]
+    return np.asarray(out - out.mean())
 
 def _variance(scores: _Array) -> float:
     "Variance of the scores, so large that no score exceeds 2.4 standard deviations, or what a normal sample has at most"
@@ -44,6 +40,16 @@ def _variance(scores: _Array) -> float:
     return max(float(scores @ scores)/(n - 1), float(np.abs(scores).max()/max(2.4, 1.03*_sorted_scores(n)[-1]))**2)
 
 # %% ../../nbs/statistics/segmentation.ipynb #887a5949
+def _scale(residuals: _Array) -> float:
+    "Standard deviation as the middle half of the residuals has it"
+    return 1.4826*float(np.median(np.abs(residuals)))
+
+def _cut_off(values: _Array, at: int) -> _Array:
+    "The values without what lies far from both levels"
+    before, after = float(np.median(values[:at])), float(np.median(values[at:]))
+    scale = _scale(np.concatenate([values[:at] - before, values[at:] - after]))
+    return np.clip(values, min(before, after) - 2.5*scale, max(before, after) + 2.5*scale) if scale > 0 else values
+
 def _correlation(residuals: _Array) -> float:
     "Correlation of neighbours of size about one, between 0 and 0.95, corrected for the bias of short series"
     n, total = len(residuals), float(residuals @ residuals)
@@ -56,7 +62,6 @@ def _without_levels(values: _Array, cuts: Sequence[int]) -> _Array:
 def _sum_variance(n: int, correlation: float) -> _Array:
     "Variance of the sum of 0 … n neighbours, each of variance 1"
     k = np.arange(n + 1.)
-    if correlation <= 0: return k
     return k*(1 + correlation)/(1 - correlation) - 2*correlation*(1 - correlation**k)/(1 - correlation)**2
 
 def _split_sd(n: int, correlation: float) -> _Array:
@@ -65,105 +70,91 @@ def _split_sd(n: int, correlation: float) -> _Array:
 
 # %% ../../nbs/statistics/segmentation.ipynb #597a0ae1
 _LENGTHS = np.log([10, 12, 16, 24, 48, 120, 384])
-_STEP_CRITICAL = (2.60, 2.80, 3.05, 3.40, 3.64, 3.69, 3.80)
-_BUMP_CRITICAL = (4.00, 4.00, 4.00, 4.00, 4.78, 4.84, 5.04)
+_STEP_CRITICAL = (2.60, 2.80, 3.05, 3.42, 3.66, 3.69, 3.80)
+_BUMP_CRITICAL = (4.00, 4.00, 4.00, 4.10, 4.85, 5.05, 5.25)
+_LEAST_GAP = (4.9, 4.8, 4.0, 3.0, 1.8, 0., 0.)
 _MORE = (0., 0.15, 0.3, 0.5), (1., 1.02, 1.02, 0.98)      # by estimated correlation: an estimate near 0.2 is often too low
 _FEWEST, _AT_START, _NEAR_END, _END_FACTOR, _AROUND = 10, 5, 6, 0.865, 20
 
-def _critical(table: Sequence[float], n: int, correlation: float) -> float:
+def _critical(table: Sequence[float], n: int, correlation: float = 0.) -> float:
     return float(np.interp(np.log(n), _LENGTHS, table)*np.interp(correlation, *_MORE))
 
 def _unequal(scores: _Array, sums: _Array, k: _Array, variance: float) -> _Array:
     "By how much unequal scatter on the two sides widens the standard deviation of the difference; 1 where it does not"
-    n, squares, sums = len(scores), np.concatenate([[0.], np.cumsum(scores*scores)]), np.concatenate([[0.], sums])
+    n, sums, squares = len(scores), np.append(0., sums), np.append(0., np.cumsum(scores*scores))
     def spread(i: Any, j: Any) -> _Array:
         size = np.maximum(j - i, 2)
         return np.asarray(np.where(j - i >= 6, (squares[j] - squares[i] - (sums[j] - sums[i])**2/size)/(size - 1), 0.))
-    before, after = spread(0*k, k), spread(k, 0*k + n)
-    before = np.maximum(before, np.where(k < _AROUND, spread(k, np.minimum(k + _AROUND, n)), 0))
-    after = np.maximum(after, np.where(n - k < _AROUND, spread(np.maximum(k - _AROUND, 0), k), 0))
-    return np.sqrt(np.maximum((before/k + after/(n - k))/(variance*n/(k*(n - k))), 1.))
+    before = np.maximum(spread(0*k, k), np.where(k < _AROUND, spread(k, np.minimum(k + _AROUND, n)), 0))
+    after = np.maximum(spread(k, 0*k + n), np.where(n - k < _AROUND, spread(np.maximum(k - _AROUND, 0), k), 0))
+    return np.sqrt(np.maximum((before*(n - k) + after*k)/(variance*n), 1.))
 
 def _step(values: _Array, min_size: int) -> tuple[float, int]:
     "How strong the best single split is (1: as strong as the critical value), and where"
     n, start = len(values), max(min_size, _AT_START)
-    if n < max(_FEWEST, start + min_size): return 0., 0
+    if n < max(_FEWEST, start + min_size) or np.ptp(values) == 0: return 0., 0
     scores = normal_scores(values)
     variance = _variance(scores)
-    if variance <= 0: return 0., 0
     k, sums = np.arange(start, n - min_size + 1), np.cumsum(scores)
     size = np.abs(sums[k - 1])
     correlation = _correlation(_without_levels(scores, [int(k[np.argmax(size/np.sqrt(k*(n - k)))])]))
     ratio = size/(_split_sd(n, correlation)[k]*np.sqrt(variance)*_unequal(scores, sums, k, variance))
     ratio[n - k <= _NEAR_END] /= _END_FACTOR
     best = int(np.argmax(ratio))
-    return float(ratio[best])/_critical(_STEP_CRITICAL, n, correlation), int(k[best])
+    at, strength = int(k[best]), float(ratio[best])/_critical(_STEP_CRITICAL, n, correlation)
+    if n >= 120: return strength, at
+    kept = _cut_off(values, at)
+    rest = _without_levels(kept, [at])
+    gap = abs(float(kept[at:].mean() - kept[:at].mean()))/max(float(np.sqrt(rest @ rest/(n - 2))), 1e-12)
+    return min(strength, gap/_critical(_LEAST_GAP, n)), at
 
 # %% ../../nbs/statistics/segmentation.ipynb #9be6ae46
-def _lengths(first: int, last: int) -> Iterator[int]:
-    "Whole numbers that grow by a tenth"
-    length = float(first)
-    while length <= last:
-        yield int(length)
-        length = max(length + 1, 1.1*length)
-
 def _bump(values: _Array, min_size: int) -> tuple[float, list[int]]:
     "How strongly the most outstanding stretch differs from the rest, and where it begins and ends"
     n, shortest = len(values), max(min_size, _AT_START)
-    if n < 24: return 0., []
+    if n < 24 or np.ptp(values) == 0: return 0., []
     scores = normal_scores(values)
-    variance = _variance(scores)
-    if variance <= 0: return 0., []
-    sums, best = np.concatenate([[0.], np.cumsum(scores)]), (0., 0, 0)
-    for length in _lengths(shortest, n//2):
+    sums, best = np.append(0., np.cumsum(scores)), (0., 0, 0)
+    for length in map(int, np.unique(np.geomspace(shortest, n//2, 40).astype(int))):
         size = np.abs(sums[length:] - sums[:-length])
         i = int(np.argmax(size))
         best = max(best, (float(size[i])/np.sqrt(length*(n - length)), i, i + length))
     _, i, j = best
     cuts = [c for c in (i, j) if min_size <= c <= n - min_size]
     if not cuts: return 0., []
-    correlation = _correlation(_without_levels(scores, cuts))
-    ratio = abs(sums[j] - sums[i])/(_split_sd(n, correlation)[j - i]*np.sqrt(variance))
-    inside, outside = scores[i:j], np.concatenate([scores[:i], scores[j:]])
-    unequal = (inside.var(ddof=1)/(j - i) + outside.var(ddof=1)/(n - j + i))/(variance*n/((j - i)*(n - j + i)))
-    return float(ratio)/max(1., float(np.sqrt(unequal)))/_critical(_BUMP_CRITICAL, n, correlation), cuts
+    inside, outside, share = scores[i:j], np.concatenate([scores[:i], scores[j:]]), (j - i)/n
+    scatter = max(_variance(scores), inside.var(ddof=1)*(1 - share) + outside.var(ddof=1)*share)
+    ratio = abs(sums[j] - sums[i])/(_split_sd(n, _correlation(_without_levels(scores, cuts)))[j - i]*np.sqrt(scatter))
+    return float(ratio)/_critical(_BUMP_CRITICAL, n), cuts
 
 # %% ../../nbs/statistics/segmentation.ipynb #a8853aa4
-def _scale(residuals: _Array) -> float:
-    "Standard deviation as the middle half of the residuals has it"
-    return 1.4826*float(np.median(np.abs(residuals)))
-
-def _cut_off(values: _Array, at: int) -> _Array:
-    "The values without what lies far from both levels"
-    before, after = float(np.median(values[:at])), float(np.median(values[at:]))
-    scale = _scale(np.concatenate([values[:at] - before, values[at:] - after]))
-    return np.clip(values, min(before, after) - 2.5*scale, max(before, after) + 2.5*scale) if scale > 0 else values
+def _whitened(rows: _Array, correlation: float) -> _Array:
+    out = rows.copy()
+    out[..., 1:] -= correlation*rows[..., :-1]
+    out[..., 0] *= np.sqrt(1 - correlation**2)
+    return out
 
 def _fit_step(values: _Array, k: _Array, correlation: float) -> tuple[_Array, float]:
-    "By how much each split lowers the sum of squares, and the sum that one level leaves"
+    "By how much a step at each k lowers the sum of squares, and the sum that one level leaves"
     n, rest = len(values), 1 - correlation
-    first = np.sqrt(1 - correlation**2)
-    whitened = np.concatenate([[first*values[0]], values[1:] - correlation*values[:-1]])
-    level = np.full(n, rest)
-    level[0] = first
-    after = np.append(np.cumsum(whitened[::-1])[::-1], 0.)
-    norm, along = float(level @ level), float(level @ whitened)
+    y, level = _whitened(values, correlation), _whitened(np.ones(n), correlation)
+    after, norm, along = np.append(np.cumsum(y[::-1])[::-1], 0.), float(level @ level), float(level @ y)
     with_level = rest*(1 + rest*(n - 1 - k))
-    with_values = whitened[k] + rest*after[k + 1] - with_level*along/norm
-    return with_values**2/(1 + rest**2*(n - 1 - k) - with_level**2/norm), float(whitened @ whitened) - along**2/norm
+    with_values = y[k] + rest*after[k + 1] - with_level*along/norm
+    return with_values**2/(1 + rest**2*(n - 1 - k) - with_level**2/norm), float(y @ y) - along**2/norm
 
 def _locate(values: _Array, at: int, min_size: int) -> tuple[int, int, int]:
     "The first index after the change, and the earliest and the latest that it may be"
-    k = np.arange(min_size, len(values) - min_size + 1)
+    n = len(values)
+    k = np.arange(min_size, n - min_size + 1)
     for _ in range(3):
-        kept = _cut_off(values, at)
+        kept, before = _cut_off(values, at), at
         kept = kept - kept.mean()
         gain, total = _fit_step(kept, k, min(_correlation(_without_levels(kept, [at])), 0.9))
-        best = int(np.argmax(gain))
-        if k[best] == at: break
-        at = int(k[best])
-    near = k[gain >= gain[best] - 7.35*max(total - gain[best], 0.)/max(len(values) - 3, 1)]
-    return int(k[best]), int(near[0]), int(near[-1])
+        at = int(k[np.argmax(gain)])
+        if at == before: break
+    near = k[gain >= gain.max() - 7.35*max(total - gain.max(), 0.)/max(n - 3, 1)]
+    return at, int(near[0]), int(near[-1])
 
 # %% ../../nbs/statistics/segmentation.ipynb #15ef7ccc
 class Step(NamedTuple):
@@ -188,11 +179,51 @@ def _steps(values: _Array, min_size: int, least: float) -> list[Step]:
         todo += [(low + i, low + j) for i, j in zip(ends, ends[1:])]
     places, out = sorted(found), list[Step]()
     for i, at in enumerate(places):
+        if out and at <= out[-1].at: continue
         low, high = out[-1].at if out else 0, places[i + 1] if i + 1 < len(places) else len(values)
         around = values[low:high]
         place, earliest, latest = _locate(around, at - low, min_size) if min_size <= at - low <= high - low - min_size else [at - low]*3
         out.append(Step(low + place, low + earliest, low + latest, max(found[at], _step(around, min_size)[0])))
     return out
+
+# %% ../../nbs/statistics/segmentation.ipynb #dd9c4788
+_APART, _STAYS, _RARE = 4.5, 4, 0.005
+
+def _groups(values: _Array) -> _Array:
+    "The least value of each group but the first, where the values fall into two or three that lie far apart"
+    ranked, ends = np.sort(values), [0, len(values)]
+    found = ranked[:0]
+    def best(low: int, high: int) -> tuple[float, int]:       # by how much a split lowers the sum of squares, and where
+        k, sums = np.arange(2, high - low - 1), np.cumsum(ranked[low:high] - ranked[low:high].mean())
+        gain = sums[k - 1]**2*(high - low)/(k*(high - low - k))
+        return float(gain.max()), low + int(k[np.argmax(gain)])
+    for _ in range(2):
+        ends = sorted([*ends, max(best(i, j) for i, j in zip(ends, ends[1:]) if j - i >= 4)[1]])
+        for i in [*range(1, len(ends) - 1)]*3: ends[i] = best(ends[i - 1], ends[i + 1])[1]
+        parts = np.split(ranked, ends[1:-1])
+        spread = np.sqrt(sum(part.var()*len(part) for part in parts)/len(values))
+        if np.diff([part.mean() for part in parts]).min() > _APART*spread + 1e-9: found = ranked[ends[1:-1]]
+    return found
+
+def _without_modes(values: _Array) -> _Array:
+    "The values less the distance of levels that the series keeps coming back to; the same array where there are none"
+    starts, n = _groups(values), len(values)
+    if not len(starts): return values
+    group = np.searchsorted(starts, values, side='right')
+    middle = np.array([values[group == g].mean() for g in range(len(starts) + 1)])
+    for i in range(1, n):
+        if group[i] not in (group[i - 1], group[min(i + 1, n - 1)] if i < n - 1 else -1): group[i] = group[i - 1]
+    first, low = np.flatnonzero(np.diff(group, prepend=-1)), 0
+    stays, ends = group[first], [*first, n]
+    while low < len(stays):
+        high = low + 1
+        while {*stays[low:high]} & {*stays[high:]}: high += 1
+        begin, last, end = ends[low], ends[high - 1], ends[high]
+        if ((last - begin)/(end - begin))**(high - low - 1) < _RARE: high, end = high - 1, last
+        centre = middle[group[begin:end]]
+        if high - low >= _STAYS: values = np.concatenate([values[:begin], values[begin:end] - centre + centre.mean(), values[end:]])
+        low = high
+    return values
 
 # %% ../../nbs/statistics/segmentation.ipynb #ee623a80
 class Ramp(NamedTuple):
@@ -203,12 +234,6 @@ class Ramp(NamedTuple):
 
 def _ramp_basis(n: int, start: Any, end: Any) -> _Array:
     return np.clip((np.arange(n) - start)/(end - start), 0., 1.)
-
-def _whitened(rows: _Array, correlation: float) -> _Array:
-    out = rows.copy()
-    out[..., 1:] -= correlation*rows[..., :-1]
-    out[..., 0] *= np.sqrt(1 - correlation**2)
-    return out
 
 def _fit_ramp(values: _Array, correlation: float, shortest: int) -> tuple[float, Ramp]:
     "Sum of squares and place of the best ramp between two of 13 places"
@@ -223,7 +248,6 @@ def _fit_ramp(values: _Array, correlation: float, shortest: int) -> tuple[float,
     best = int(np.argmax(along**2/norm))
     return float(y @ y - along[best]**2/norm[best]), Ramp(int(pairs[best, 0]), int(pairs[best, 1]), float(along[best]/norm[best]))
 
-# %% ../../nbs/statistics/segmentation.ipynb #76593315
 def _smooth(values: _Array) -> _Array:
     "The values without single ones that lie far from the nine around them"
     middle = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, 4, mode='reflect'), 9), axis=1)
@@ -245,33 +269,13 @@ def _drift(values: _Array, cuts: list[int], allowance: float) -> Ramp | None:
     def criterion(squares: float, parameters: int) -> float: return float(n*np.log(max(squares, 1e-300)) + parameters*np.log(n))
     return ramp if criterion(of_ramp, 4) - allowance < criterion(float(misfit @ misfit), 1 + 2*len(cuts)) else None
 
-# %% ../../nbs/statistics/segmentation.ipynb #cfec1101
-_SLOPE_CRITICAL = 4.    # standard errors, with the correlation of neighbours taken into account
-
-def _slope(values: _Array) -> Ramp | None:
-    "A drift over the whole series, where it is plain"
-    n = len(values)
-    if n < 20 or np.ptp(values) == 0: return None
-    scores, time = normal_scores(values), np.arange(n) - (n - 1)/2
-    time /= np.sqrt(time @ time)
-    along = float(scores @ time)
-    correlation = _correlation(scores - along*time)
-    error = np.sqrt(float(scores @ scores)/(n - 1)*(1 + correlation)/(1 - correlation))
-    if abs(along) <= _SLOPE_CRITICAL*error: return None
-    return _fit_ramp(_smooth(values) - values.mean(), min(correlation, 0.9), max(12, n//2))[1]
-
 # %% ../../nbs/statistics/segmentation.ipynb #3834829c
+_OF_NONE = -14.     # by how much a ramp must be better than one level
+
 class Segmentation(NamedTuple):
     "What a series does."
     steps: tuple[Step, ...] # changes of level, in order of time
     ramps: tuple[Ramp, ...] # drifts, in order of time
-
-def _standardised(values: _Array) -> _Array:
-    "About zero and of size one, so that no unit overflows"
-    low, high = values.min(), values.max()
-    size = max(abs(low), abs(high)) or 1.
-    values = values/size
-    return np.asarray((values - values.min())/((values.max() - values.min()) or 1.))
 
 def _tamed(values: _Array, at: int) -> _Array:
     "The values with the most extreme one from `at` on lowered to the next, if it is far beyond: one spike must not carry a change"
@@ -282,23 +286,6 @@ def _tamed(values: _Array, at: int) -> _Array:
     if sign*(values[first] - values[second]) <= 5*_scale(before - middle): return values
     return np.where(np.arange(len(values)) == first, values[second], values)
 
-def _one_way(values: _Array, steps: list[Step]) -> Iterator[tuple[list[Step], int, int]]:
-    "Consecutive steps in one direction, each with where its stretch begins and ends"
-    ends = [0, *(s.at for s in steps), len(values)]
-    up, i = np.diff([np.median(part) for part in np.split(values, ends[1:-1])]) > 0, 0
-    while i < len(steps):
-        j = i + 1
-        while j < len(steps) and up[j] == up[i]: j += 1
-        yield steps[i:j], ends[i], ends[j + 1]
-        i = j
-
-def _parts(run: list[Step], low: int, high: int) -> Iterator[tuple[list[Step], int, int]]:
-    "The steps of a run, and then fewer of them, down to two"
-    ends = [low, *(s.at for s in run), high]
-    for length in range(len(run), min(len(run), 2) - 1, -1):
-        for i in range(len(run) - length + 1): yield run[i:i + length], ends[i], ends[i + length + 1]
-
-# %% ../../nbs/statistics/segmentation.ipynb #30d6d871
 def segment(
     values: Any, # finite numbers, oldest first
     *,
@@ -307,33 +294,33 @@ def segment(
 ) -> Segmentation: # steps and ramps; both empty where nothing is significant
     """Where a series changes its level, and where it drifts.
 
-    In a series of 48 to 384 values without a change about one in a hundred shows a step at most, also when neighbours are correlated as in a
-    first-order autoregression; shorter, correlated series show more, and so does noise that itself stays on levels. Raises `StatisticsError` when the values are
+    Of series without a change about one in a hundred shows a step at most, also when neighbours are correlated as in a first-order
+    autoregression; more do where noise wanders, or switches levels so seldom that a switch is no different from a change. Raises `StatisticsError` when the values are
     not a finite series, and `ConfigError` for a `min_size` below 1."""
     x = np.asarray(values, float)
     if x.ndim != 1 or not np.isfinite(x).all():
         raise StatisticsError('segment: expected a series of finite numbers', hint='leave NaN and infinite values out')
     if type(min_size) is not int or min_size < 1: raise ConfigError(f'min_size: expected a whole number from 1, found {min_size!r}', hint='3 is usual')
     if len(x) < _FEWEST: return Segmentation((), ())
-    size, x = float(np.ptp(x/2))*2, _standardised(x)
+    size, x = float(np.ptp(x/2))*2, x/(np.abs(x).max() or 1.)      # no unit overflows
+    x = (x - x.min())/(np.ptp(x) or 1.)
     steps = _steps(x, min_size, least)
+    if steps and (plain := _without_modes(x)) is not x: x, steps = plain, _steps(plain, min_size, least)
     near = len(x) - _NEAR_END
     if steps and steps[-1].at >= near and (tamed := _tamed(x, steps[-1].at)) is not x:
         x, steps = tamed, [s for s in _steps(tamed, min_size, least) if s.at < near or s.strength > 1.25*least]
-    if not steps: return Segmentation((), tuple(r._replace(rise=r.rise*size) for r in [_slope(x)] if r))
-    kept, ramps = list[Step](), list[Ramp]()
-    for run, low, high in _one_way(x, steps):
-        for part, low, high in _parts(run, low, high):
-            ramp = _drift(x[low:high], [s.at - low for s in part], 5. if len(part) > 1 or high - low == len(x) else -5.)
-            if ramp: break
-        else:
-            kept += run
-            continue
-        ramps.append(Ramp(low + ramp.start, low + ramp.end, ramp.rise*size))
-        left = x[low:high] - ramp.rise*_ramp_basis(high - low, ramp.start, ramp.end)
-        kept += [s for s in run if s not in part]
-        kept += [Step(low + s.at, low + s.earliest, low + s.latest, s.strength) for s in _steps(left, min_size, least)]
-    return Segmentation(tuple(sorted(kept)), tuple(ramps))
+    kept, ramps, ends = list[Step](), list[Ramp](), [0, *(s.at for s in steps), len(x)]
+    up = np.diff([np.median(part) for part in np.split(x, ends[1:-1])]) > 0
+    for i in [[*same] for _, same in groupby(range(len(steps)), lambda i: bool(up[i]))] or [[]]:     # steps in one direction
+        run, low, high = [steps[j] for j in i], ends[i[0]] if i else 0, ends[i[-1] + 2] if i else len(x)
+        allowance = _OF_NONE if not run else 5. if len(run) > 1 or high - low == len(x) else -5.
+        ramp = _drift(x[low:high], [s.at - low for s in run], allowance)
+        if ramp:
+            ramps.append(Ramp(low + ramp.start, low + ramp.end, ramp.rise*size))
+            left = x[low:high] - ramp.rise*_ramp_basis(high - low, ramp.start, ramp.end)
+            run = [Step(low + s.at, low + s.earliest, low + s.latest, s.strength) for s in _steps(left, min_size, least)]
+        kept += run
+    return Segmentation(tuple(sorted({s.at: s for s in kept}.values())), tuple(ramps))
 
 # %% ../../nbs/statistics/segmentation.ipynb #aff53243
 class Level(NamedTuple):
