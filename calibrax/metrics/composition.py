@@ -19,8 +19,8 @@ from ..core.display import Table
 from ..core.errors import MetricError, RegistryError
 from ..core.record_values import FrozenDict
 from .arrays import as_array, count_classes
-from .compilation import Compiled, statistics_of, taken
-from .declarations import Decomposition, MetricEntry, MetricSignature, MetricTier
+from .compilation import Compiled, statistics_of
+from .declarations import Decomposition, MetricEntry, MetricSignature, MetricTier, taken
 from .kernels import sorts_on_host
 from .registry import MetricRegistry
 

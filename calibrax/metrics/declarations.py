@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MetricFn', 'MetricValues', 'MetricTier', 'MetricSignature', 'MetricInputs', 'value_checks', 'MetricProperties', 'add',
-           'Decomposition', 'mean_of', 'MetricEntry']
+           'taken', 'Decomposition', 'mean_of', 'MetricEntry']
 
 # %% ../../nbs/metrics/declarations.ipynb #b760da14
 import inspect
@@ -148,6 +148,14 @@ def add(
     "Statistics that are sums and counts merge by adding."
     return jax.tree.map(jnp.add, first, second)
 
+def taken(
+    function: Callable[..., Any], # one of two steps
+    arguments: Mapping[str, Any], # of a call of the metric
+) -> FrozenDict[str, Any]: # those that the function has
+    "The arguments that a step takes."
+    names = inspect.signature(function).parameters
+    return FrozenDict({k: v for k, v in arguments.items() if k in names})
+
 @dataclass(frozen=True, kw_only=True)
 class Decomposition:
     "A metric as a function of statistics that other metrics may share."
@@ -161,11 +169,7 @@ class Decomposition:
         **arguments: Any, # its other arguments
     ) -> Any: # the value of the metric
         "The metric itself."
-        return self.finalize(self.statistics(*arrays, **_taken(self.statistics, arguments)), **_taken(self.finalize, arguments))
-
-def _taken(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(function).parameters
-    return {k: v for k, v in arguments.items() if k in known}
+        return self.finalize(self.statistics(*arrays, **taken(self.statistics, arguments)), **taken(self.finalize, arguments))
 
 # %% ../../nbs/metrics/declarations.ipynb #191f82b4
 def mean_of(

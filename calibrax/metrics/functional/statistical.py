@@ -23,7 +23,7 @@ from ..arrays import aligned, as_array, floating, paired, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature
 from ..kernels import average_ranks, centered, order, ranked, sorts_on_host
-from ..moments import error_moments, merge_moments, series_moments
+from ..moments import error_moments, merge_moments, series_moments, spread
 from ..reduction import check_choice, divide
 from ..registry import pure_metric
 
@@ -49,13 +49,8 @@ def merge_agreement(
     return {**merge_moments(first, second), 'shift': first['shift'] + (second['shift'] - first['shift'])*share}
 
 # %% ../../../nbs/metrics/functional/statistical.ipynb #4db788df
-def _spread(squares: jax.Array, weight: jax.Array, mean: jax.Array) -> jax.Array:
-    "Sum of squares about the mean; exactly 0 where it is no more than the rounding of a constant"
-    limit = 64*float(np.finfo(squares.dtype).eps)**2*jnp.abs(mean)
-    return jnp.where(divide(squares, weight) <= limit**2, 0*squares, squares) # 0*: a NaN stays one
-
 def _spreads(m: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-    return _spread(m['squares_p'], m['weight'], m['mean_p']), _spread(m['squares_t'], m['weight'], m['mean_t'])
+    return spread(m['squares_p'], m['weight'], m['mean_p']), spread(m['squares_t'], m['weight'], m['mean_t'])
 
 def _pearson(m: Mapping[str, Any]) -> jax.Array:
     p, t = _spreads(m)
@@ -348,7 +343,7 @@ def kendall_tau(
 # %% ../../../nbs/metrics/functional/statistical.ipynb #5a52c9f1
 def _r_squared_adjusted(m: Mapping[str, Any], *, num_predictors: int) -> jax.Array:
     if num_predictors < 0: raise MetricError(f'num_predictors is a number from 0 on, not {num_predictors}', hint='count the coefficients of the model, without the constant')
-    total = _spread(m['squares_t'], m['weight'], m['mean_t'])
+    total = spread(m['squares_t'], m['weight'], m['mean_t'])
     flat = total == 0
     unexplained = jnp.where(flat, jnp.where(m['errors'] == 0, 0*total, 1 + 0*m['errors']), m['errors']/jnp.where(flat, 1, total))
     freedom = m['weight'] - num_predictors - 1
@@ -391,7 +386,7 @@ def shape_moments(
     weight = jnp.sum(w)
     mean = divide(jnp.sum(x*w), weight)
     centred = centered(x, w)
-    squares = _spread(jnp.sum(w*centred**2), weight, mean)
+    squares = spread(jnp.sum(w*centred**2), weight, mean)
     cubes, fourths = _standardised(centred, w, squares, weight)
     rest = divide(jnp.sum(jnp.where(w != 0, x - mean, 0)*w), weight)    # what rounding kept from the mean
     return {'weight': weight, 'mean': mean + rest, 'squares': squares, 'cubes': cubes, 'fourths': fourths}
