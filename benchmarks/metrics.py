@@ -52,11 +52,13 @@ def ours(task: str, arrays: tuple[Any, ...]) -> Call:
     import jax
     import jax.numpy as jnp
 
-    from calibrax.metrics import calculate_all
+    from calibrax.metrics import MetricCollection, calculate_all
     from calibrax.metrics.functional import calibration as cal, classification as c, curves, distance
     a = [jnp.asarray(x) for x in arrays]
     ready = jax.block_until_ready
-    if task == 'labels': return lambda: ready((c.accuracy(a[1], a[0]), c.f1_score(a[1], a[0], average='macro', num_classes=10), c.confusion_matrix(a[1], a[0], num_classes=10)))
+    if task == 'labels':
+        three = MetricCollection({'accuracy': c.accuracy, 'f1': c.f1_score, 'confusion': c.confusion_matrix})
+        return lambda: three.compute_functional(a[1], a[0], num_classes=10, average='macro')
     if task == 'errors': return lambda: ready(calculate_all(a[1], a[0], metrics=['mse', 'mae', 'r_squared']))
     if task == 'cosine': return lambda: ready(distance.cosine_distances(a[0]))
     if task == 'auroc': return lambda: ready(curves.roc_auc(a[1], a[0]))

@@ -17,6 +17,18 @@ def pytest_configure(config):
     settings.load_profile('calibrax')
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "With several processes, all laws of a metric go to one: what it has compiled for the first serves the others"
+    if config.getvalue('dist') != 'load': return None
+    from xdist.scheduler import LoadScopeScheduling
+    class ByMetric(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, case = nodeid.partition('::')
+            return case.partition('[')[2].rstrip(']').partition('-')[0] if file.endswith('test_metric_laws.py') and '[' in case else nodeid
+    return ByMetric(config, log)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def own_cache_folder(tmp_path_factory):
     "The index of a store goes to a folder of this test process; its subprocesses inherit that"

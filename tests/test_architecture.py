@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import calibrax
+
 ROOT = Path(__file__).parents[1]
 LIB, NBS = ROOT/'calibrax', ROOT/'nbs'
 FLOORS = [                                              # bottom first; a folder may use those below it, and itself
@@ -169,3 +171,11 @@ def test_errors_are_ours_and_carry_a_hint(module):
         assert raised not in BUILT_IN, f'{where} raises {raised}: use an error of calibrax.core.errors'
         given = {k.arg for k in node.exc.keywords}
         assert raised not in ours or given & {'hint', None}, f'{where} raises {raised} without hint='
+
+
+def test_no_name_of_a_package_is_one_of_its_modules():
+    "The module would take the name's place as soon as it is imported"
+    import importlib, pkgutil
+    packages = [calibrax, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(calibrax.__path__, 'calibrax.') if m.ispkg)]
+    assert len(packages) > 10
+    for package in packages: assert not {m.name for m in pkgutil.iter_modules(package.__path__)} & set(getattr(package, '__all__', ())), package.__name__

@@ -67,8 +67,8 @@ def requirements(built, extra):
     return {r.partition(';')[0].strip() for r in said.get_all('Requires-Dist') if extra in r.partition('extra ==')[2].strip(' "\'').split()}
 
 def test_extras_do_not_drag_in_tools_and_rivals(built):
-    assert not requirements(built, 'all') & (requirements(built, 'dev') | requirements(built, 'peers')) - requirements(built, 'remote') - requirements(built, 'changepoint')
-    assert requirements(built, 'all') == {*requirements(built, 'wandb'), *requirements(built, 'gpu'), *requirements(built, 'remote'), *requirements(built, 'carbon'), *requirements(built, 'changepoint')}
+    assert not requirements(built, 'all') & (requirements(built, 'dev') | requirements(built, 'peers')) - requirements(built, 'remote') - requirements(built, 'changepoint') - requirements(built, 'image')
+    assert requirements(built, 'all') == {*requirements(built, 'wandb'), *requirements(built, 'gpu'), *requirements(built, 'remote'), *requirements(built, 'carbon'), *requirements(built, 'changepoint'), *requirements(built, 'text'), *requirements(built, 'image')}
     assert not any('torch' in r for r in requirements(built, 'dev'))
     assert not any(r.startswith('fastcore') and '<' in r for r in requirements(built, '')), 'fastcore is unbounded above at run time'
 

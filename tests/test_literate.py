@@ -272,3 +272,10 @@ def test_exceptions_are_still_needed():
     known = {read(f).name: read(f) for f in exporting}
     for name in NO_PICTURE:
         assert name in known and not has_picture(known[name]), f'{name} needs no exception any more: drop it from NO_PICTURE'
+
+
+@each_notebook
+def test_formulas_are_not_escaped_twice(nb):
+    "A doubled backslash before a command is a line break in TeX, and the command's name is then typeset as text"
+    wrong = [f'{nb.where(c)}: {m[0]}' for c in nb.cells if c.kind == 'markdown' for m in re.finditer(r'(?<!\\)\\\\[a-zA-Z]{2,}', c.source)]
+    assert not wrong, wrong

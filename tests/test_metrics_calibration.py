@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from calibrax.core.errors import MetricError
-from calibrax.metrics.composition import calculate_all
+from calibrax.metrics.evaluation import calculate_all
 from calibrax.metrics.functional import calibration as C
 from calibrax.metrics.kernels import sort_on
 from calibrax.metrics.registry import MetricRegistry

@@ -11,7 +11,8 @@ import pytest
 import calibrax.metrics as metrics
 import calibrax.metrics.functional as functional
 from calibrax.core.errors import MetricError, RegistryError
-from calibrax.metrics.composition import MetricCollection, calculate_all
+from calibrax.metrics.composition import MetricCollection
+from calibrax.metrics.evaluation import calculate_all
 from calibrax.metrics.declarations import Decomposition, MetricEntry, MetricInputs, MetricTier
 from calibrax.metrics.kernels import binned_sum, order, ranked, sort_on
 from calibrax.metrics.registry import MetricRegistry, register_metric
@@ -212,3 +213,53 @@ def test_gradients_pass_a_sort_as_zero():
 
 def test_metrics_package_is_light():
     assert set(metrics.__all__) >= {'MetricCollection', 'MetricEntry', 'MetricProperties', 'MetricRegistry', 'MetricSignature', 'MetricTier', 'calculate_all', 'reduce_values', 'register_metric'}
+
+
+def test_labels_are_counted_once_for_all_that_ask():
+    "Accuracy, F1 and the matrix together are one program with one count"
+    from calibrax.metrics.evaluation import plan_of, run_plan, step_of
+    p, t = (np.random.default_rng(i).integers(0, 5, 999).astype(np.int32) for i in (0, 1))
+    chosen = {'accuracy': functional.accuracy, 'f1': functional.f1_score, 'matrix': functional.confusion_matrix}
+    steps = [step_of(n, MetricEntry(name=n, fn=f, tier='pure_function'), (p, t), {'num_classes': 5, 'average': 'macro'}) for n, f in chosen.items()]
+    plan = plan_of(tuple(s for s, _ in steps))
+    program = str(jax.make_jaxpr(lambda arrays: run_plan(plan, arrays))({'predictions': p, 'targets': t}))
+    assert program.count('scatter-add') == 1
+    for mask in (None, np.arange(999) % 3 > 0):
+        found = MetricCollection(chosen).compute_functional(p, t, average='macro', mask=mask)
+        assert found['accuracy'] == pytest.approx(float(functional.accuracy(p, t, mask=mask))) and found['f1'] == pytest.approx(float(functional.f1_score(p, t, average='macro', mask=mask)))
+        assert (found['matrix'] == np.asarray(functional.confusion_matrix(p, t, mask=mask))).all()
+    assert np.isnan(MetricCollection(chosen).compute_functional(p, np.where(t == 4, -1, t), num_classes=5, average='macro')['accuracy'])
+
+
+def test_a_plan_is_looked_up_and_never_mixed_up():
+    p, t = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 1])
+    few, many = (calculate_all(p, t, metrics=['f1_score'], num_classes=n, average='none')['f1_score'].shape for n in (3, 4))
+    assert few == (3,) and many == (4,)
+    scores = np.float32([[.1, .9], [.8, .2]])
+    assert float(calculate_all(scores, np.array([1, 1]), metrics=['top_k_accuracy'], k=1)['top_k_accuracy']) == .5
+    with pytest.raises(MetricError, match='k must be'): calculate_all(scores, np.array([1, 1]), metrics=['top_k_accuracy'], k=0)
+    for labels in (p, p + 7): assert calculate_all(labels, labels, metrics=['f1_score'], average='none')['f1_score'].shape == (labels.max() + 1,)   # counted anew
+    big = np.array([0, 100_000])
+    assert float(calculate_all(big, big, metrics=['accuracy'])['accuracy']) == 1
+    values = jax.jit(lambda p, t: calculate_all(p, t, metrics=['mse', 'median_absolute_error']))(jnp.array([1., 2.]), jnp.array([1., 4.]))
+    assert float(values['mse']) == 2 and float(jax.vmap(lambda p, t: calculate_all(p, t, metrics=['mse'])['mse'])(jnp.ones((3, 2)), jnp.zeros((3, 2))).sum()) == 3
+
+
+def test_areas_inside_of_a_program():
+    "Packed, a score and its label are sorted as one integer; and pairs where they do not fit"
+    from sklearn.metrics import average_precision_score, roc_auc_score
+    rng = np.random.default_rng(3)
+    t = rng.integers(0, 2, 20_000)
+    auc, ap = jax.jit(lambda s, t: functional.roc_auc(s, t)), jax.jit(lambda s, t: functional.average_precision(s, t))
+    for s in (rng.random(20_000), rng.normal(size=20_000)*9, np.round(rng.normal(size=20_000), 1), np.exp(np.clip(rng.normal(0, 30, 20_000), -80, 80))*rng.choice([-1, 1], 20_000), np.where(t > 0, np.inf, rng.normal(size=20_000))):
+        s = s.astype(np.float32)
+        assert float(auc(s, t)) == pytest.approx(float(functional.roc_auc(s, t)), rel=1e-6) and float(ap(s, t)) == pytest.approx(float(functional.average_precision(s, t)), rel=1e-6)
+        if np.isfinite(s).all(): assert float(auc(s, t)) == pytest.approx(roc_auc_score(t, s), rel=1e-5) and float(ap(s, t)) == pytest.approx(average_precision_score(t, s), rel=1e-5)
+    assert (np.asarray(jax.grad(lambda s: auc(s, t))(jnp.asarray(s))) == 0).all()
+    assert np.isnan(auc(np.where(np.arange(20_000) == 7, np.nan, s).astype(np.float32), t))
+
+
+def test_scores_of_two_classes_have_no_third():
+    with pytest.raises(MetricError, match='from 0 to 1|0 or 1'): functional.roc_auc([.1, .9, .4], [0, 1, 2], validate=True)
+    with pytest.raises(MetricError, match='0 or 1'): functional.brier_score([.1, .9, .4], [0, 1, 2], validate=True)
+    functional.brier_score(np.full((3, 3), 1/3), [0, 1, 2], validate=True)

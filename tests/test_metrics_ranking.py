@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibrax.core.errors import MetricError
-from calibrax.metrics.composition import calculate_all
+from calibrax.metrics.evaluation import calculate_all
 from calibrax.metrics.functional.ranking import (coverage, dcg, expected_reciprocal_rank, f1_at_k, fall_out, hit_rate, mean_average_precision,
                                                  mean_average_precision_at_k, mean_reciprocal_rank, ndcg, ndcg_at_k, pad_queries, precision_at_k,
                                                  precision_recall_curve_at_k, r_precision, rank_biased_precision, recall_at_k, retrieval_auroc,

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from calibrax.core.errors import MetricError
-from calibrax.metrics.composition import calculate_all
+from calibrax.metrics.evaluation import calculate_all
 from calibrax.metrics.functional.statistical import (_inversions_on_device, _inversions_on_host, _number, _weighted_inversions_on_host, agreement_moments, autocorrelation,
                                                      concordance_correlation, covariance, kendall_counts, kendall_tau, kurtosis, merge_agreement, merge_shape, pearson_correlation,
                                                      r_squared_adjusted, shape_moments, skewness, spearman_rank_correlation)

@@ -126,6 +126,7 @@ def count_classes(
     "The largest label plus one; raises `MetricError` for arrays that are traced."
     if any(isinstance(a, jax.core.Tracer) for a in arrays):
         raise MetricError(f'{name} cannot be counted under jax.jit, where labels have no values yet', hint=f'give {name}=…, the number of classes')
-    largest = max((float(np.max(np.asarray(a), initial=0, where=np.isfinite(a))) for a in arrays), default=0)
+    values = [np.asarray(a) for a in arrays]
+    largest = max((float(np.max(v, initial=0, where=np.isfinite(v) if jnp.issubdtype(v.dtype, jnp.floating) else True)) for v in values), default=0)
     if largest >= _MOST_CLASSES: raise MetricError(f'labels run up to {largest:.0f}, and {name} is not given', hint=f'give {name}=… if there are so many classes, or number them 0, 1, 2, …')
     return max(2, int(largest) + 1)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import paired
+from .declarations import adding
 from .reduction import divide
 
 # %% ../../nbs/metrics/moments.ipynb #ce1b5c36
@@ -82,17 +83,15 @@ def error_moments(
     return {**_moments(p, t, w, first=lambda p, t: t - p), 'errors': errors}
 
 # %% ../../nbs/metrics/moments.ipynb #c1a61e64
+@adding()
 def merge_moments(
     first: Mapping[str, Any], # moments
     second: Mapping[str, Any], # moments of other data
 ) -> dict[str, jax.Array]: # moments of both
-    "The moments of two batches as those of one."
-    total = first['weight'] + second['weight']
-    share = divide(second['weight'], total)
+    "The moments of two batches as those of one (Chan, Golub and LeVeque 1979)."
+    share = divide(second['weight'], first['weight'] + second['weight'])
     dp, dt = second['mean_p'] - first['mean_p'], second['mean_t'] - first['mean_t']
     between = first['weight']*share
-    more = {'errors': first['errors'] + second['errors']} if 'errors' in first else {}
-    return {'weight': total, 'mean_p': first['mean_p'] + dp*share, 'mean_t': first['mean_t'] + dt*share,
-            'squares_p': first['squares_p'] + second['squares_p'] + dp*dp*between,
-            'squares_t': first['squares_t'] + second['squares_t'] + dt*dt*between,
-            'products': first['products'] + second['products'] + dp*dt*between, **more}
+    more = {'errors': second['errors']} if 'errors' in first else {}
+    return {'weight': second['weight'], 'mean_p': dp*share, 'mean_t': dt*share, 'squares_p': second['squares_p'] + dp*dp*between,
+            'squares_t': second['squares_t'] + dt*dt*between, 'products': second['products'] + dp*dt*between, **more}

@@ -58,6 +58,7 @@ def _confidences(predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike | N
         p = jnp.where(w[..., None] != 0 if over_classes else w != 0, p, 1)
     hit = (jnp.argmax(p, axis=-1) == labels) if over_classes else labels == 1
     confidence = jnp.max(p, axis=-1) if over_classes else p
+    if over_classes: confidence, hit = jax.lax.optimization_barrier((confidence, hit)) # type: ignore[no-untyped-call]
     return confidence.reshape(-1), hit.reshape(-1).astype(jnp.int32), known.reshape(-1), None if w is None else w.reshape(-1)
 
 def _check_bins(num_bins: object) -> None:
@@ -145,12 +146,13 @@ def _edges(num_bins: int) -> np.ndarray: return np.arange(num_bins + 1)/num_bins
 
 def _total(w: jax.Array | None, like: jax.Array) -> jax.Array: return jnp.asarray(like.size, like.dtype) if w is None else jnp.sum(w)
 
-def _sums(index: jax.Array, gap: jax.Array, hit: jax.Array, w: jax.Array | None, length: int) -> _Sums:
-    "Weight, hits and gap of each bin; what has index -1 is in none"
-    index, gap = jax.lax.optimization_barrier((index, gap if w is None else gap*w)) # type: ignore[no-untyped-call]
-    both = jnp.where(index < 0, -1, 2*index + hit)
+def _sums(index: jax.Array, fits: jax.Array, gap: jax.Array, hit: jax.Array, w: jax.Array | None, length: int) -> _Sums:
+    "Weight, hits and gap of each bin, and how many fit into none: these have a bin of their own behind the last"
+    place = jnp.where(fits, index, length)
+    gaps = binned_sum(place, jnp.where(fits, gap, 1) if w is None else jnp.where(fits, gap*w, w != 0), length + 1)
+    both = 2*place + hit
     table = (binned_count(both, 2*length) if w is None else binned_sum(both, jnp.broadcast_to(w, both.shape), 2*length)).reshape(length, 2)
-    return {'weight': table.sum(1), 'hits': table[:, 1], 'gap': binned_sum(index, gap, length)}
+    return {'weight': table.sum(1), 'hits': table[:, 1], 'gap': gaps[:length], 'unfit': gaps[length].astype(jnp.int32)}
 
 def _unfit(fits: jax.Array, w: jax.Array | None) -> jax.Array: return jnp.sum(~fits if w is None else ~fits & (w != 0), dtype=jnp.int32)
 
@@ -165,9 +167,9 @@ def bin_statistics(
     "Sums over bins of equal width: what all calibration errors share."
     _check_bins(num_bins)
     c, hit, known, w = _confidences(predictions, targets, mask, weights)
-    index = jnp.where(known, bin_index(c, jnp.asarray(_edges(num_bins), c.dtype)), -1)
+    sums = _sums(bin_index(c, jnp.asarray(_edges(num_bins), c.dtype)), known & (c >= 0) & (c <= 1), c - hit, hit, w, num_bins)
     squares = jnp.sum(jnp.square(c - hit) if w is None else jnp.square(c - hit)*w)
-    return {**_sums(index, c - hit, hit, w, num_bins), 'total': _total(w, c), 'squares': squares, 'unfit': _unfit(index >= 0, w)}
+    return {**sums, 'total': _total(w, c), 'squares': squares}
 
 # %% ../../../nbs/metrics/functional/calibration.ipynb #e32febd0
 _Norm: TypeAlias = Literal['l1', 'l2', 'max']
@@ -399,7 +401,8 @@ def class_bin_statistics(
     place = bin_index(p, jnp.asarray(_edges(num_bins), p.dtype))
     fits = (place >= 0) & known[..., None]
     hit = (labels[..., None] == classes).astype(jnp.int32)
-    sums = _sums(jnp.where(fits, classes*num_bins + place, -1), p - hit, hit, w, len(classes)*num_bins)
+    sums = _sums(classes*num_bins + place, fits, p - hit, hit, w, len(classes)*num_bins)
+    del sums['unfit'] # probabilities, not samples
     w = None if w is None else w[..., 0]
     return {k: v.reshape(-1, num_bins) for k, v in sums.items()} | {'total': _total(w, p[..., 0]), 'unfit': _unfit(fits.all(axis=-1), w)}
 

@@ -72,14 +72,52 @@ def _read(scores: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, weights
 # %% ../../../nbs/metrics/functional/curves.ipynb #566c0245
 def _taken(x: jax.Array, places: jax.Array) -> jax.Array: return jnp.take_along_axis(x, places, axis=-1, mode='promise_in_bounds')
 
+_MANY = 2**14 # scores from which on packing is worth a second sort in the program
+_HALF = 2**30
+_Pair = tuple[jax.Array, jax.Array]
+
+def _packed(scores: jax.Array, labels: jax.Array, least: jax.Array) -> _Pair:
+    "From the largest score to the smallest, each with its label as the last bit of one integer"
+    bits = jax.lax.bitcast_convert_type(scores, jnp.int32)
+    size = bits & 0x7fffffff
+    step = jnp.where(size == 0, 0, size - least + 1)
+    words = (jnp.where(bits < 0, _HALF + step, _HALF - step).astype(jnp.uint32) << 1) | labels.astype(jnp.uint32)
+    words = jax.lax.sort(words, is_stable=False)
+    step = (words >> 1).astype(jnp.int32) - _HALF
+    size = jnp.where(step == 0, 0, jnp.abs(step) + least - 1)
+    return jax.lax.bitcast_convert_type(jnp.where(step > 0, size | jnp.int32(-2**31), size), jnp.float32), (words & 1).astype(jnp.int32)
+
+def _in_pairs(scores: jax.Array, labels: jax.Array) -> _Pair:
+    places = order(scores, descending=True)
+    return _taken(scores, places), _taken(labels, places)
+
+def _sorted_within(scores: jax.Array, labels: jax.Array) -> _Pair:
+    "Scores and labels of zero and one from the largest score to the smallest, packed where that loses nothing"
+    size = jax.lax.bitcast_convert_type(scores, jnp.int32) & 0x7fffffff
+    most, least = jnp.max(size), jnp.min(jnp.where(size == 0, 0x7f800000, size))
+    fits = (most <= 0x7f800000) & (most - least < _HALF - 1)
+    pair: _Pair = jax.lax.cond(fits, _packed, lambda s, t, _: _in_pairs(s, t), scores, labels, least)
+    return pair
+
+# %% ../../../nbs/metrics/functional/curves.ipynb #32f0a48f
+def _in_order(rows: _Counts) -> _Counts:
+    s = rows['scores']
+    within = s.ndim == 1 and s.size >= _MANY and s.dtype == jnp.float32 and rows['weights'] is None and not sorts_on_host(s) and jax.default_backend() == 'cpu'
+    counts: _Counts = _to_be_summed(rows['valid'], rows['positive'], *_sorted_within(s, rows['labels']), None) if within else _at_places(rows, order(s, descending=True))
+    return counts
+
 @jax.jit
-def _in_order(rows: _Counts, order: jax.Array) -> _Counts:
+def _at_places(rows: _Counts, places: jax.Array) -> _Counts:
+    counts: _Counts = _to_be_summed(rows['valid'], rows['positive'], *(None if rows[k] is None else _taken(rows[k], places) for k in ('scores', 'labels', 'weights')))
+    return counts
+
+@jax.jit
+def _to_be_summed(valid: jax.Array, positive: jax.Array, s: jax.Array, labels: jax.Array, w: jax.Array | None) -> _Counts:
     "Rows from the largest score to the smallest; where groups of equal scores end; and what is to be summed for positives and negatives"
-    s, labels, w = (None if rows[k] is None else _taken(rows[k], order) for k in ('scores', 'labels', 'weights'))
-    places, hit = jax.lax.broadcasted_iota(jnp.int32, order.shape, order.ndim - 1), labels == rows['positive']
-    end = jnp.concatenate((s[..., 1:] != s[..., :-1], jnp.ones((*s.shape[:-1], 1), bool)), axis=-1)     # type: ignore[index, union-attr]
+    places, hit = jax.lax.broadcasted_iota(jnp.int32, s.shape, s.ndim - 1), labels == positive
+    end = jnp.concatenate((s[..., 1:] != s[..., :-1], jnp.ones((*s.shape[:-1], 1), bool)), axis=-1)
     sides = (hit.astype(jnp.int32),) if w is None else (jnp.where(hit, w, 0), jnp.where(hit, 0, w))
-    return {'thresholds': s, 'labels': labels, 'weights': w, 'valid': rows['valid'], 'ends': jnp.where(end, places, order.shape[-1]), 'sides': sides}
+    return {'thresholds': s, 'labels': labels, 'weights': w, 'valid': valid, 'ends': jnp.where(end, places, s.shape[-1]), 'sides': sides}
 
 def _last(ends: jax.Array) -> jax.Array: # the next end from each place on
     if sorts_on_host(ends): return jnp.asarray(np.minimum.accumulate(np.asarray(ends)[..., ::-1], axis=-1)[..., ::-1])
@@ -113,7 +151,7 @@ def ranked_counts(
 ) -> _Counts: # thresholds from high to low, with tp and fp at each; and what one-vs-one needs. Classes come first
     "True and false positives at every score: what all curves and areas of this page are made of."
     rows = _read(scores, targets, mask, weights, average)
-    c: _Counts = _in_order(rows, order(rows['scores'], descending=True))
+    c = _in_order(rows)
     last, sides = c.pop('ends'), c.pop('sides')
     if not last.size: return {**c, 'last': last, 'tp': last, 'fp': last}
     last = _last(last)

@@ -22,7 +22,7 @@ from ...core.errors import MetricError
 from ...core.models import MetricDirection
 from ..arrays import floating, paired, sample_weights
 from ..compilation import compiled
-from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, mean_of
+from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding, mean_of
 from ..kernels import centered, order as order_of, sorts_on_host
 from ..moments import apart, error_moments, merge_moments, total
 from ..numerics import safe_norm, safe_root
@@ -496,16 +496,17 @@ def relative_absolute_error(
 def _error_sizes(predictions: ArrayLike, targets: ArrayLike, *, mask: ArrayLike | None = None, weights: ArrayLike | None = None) -> dict[str, Any]:
     _, t, w = paired(predictions, targets, mask, weights)
     counted = True if w is None else jnp.broadcast_to(w != 0, t.shape)
-    return {'moments': error_moments(predictions, targets, mask=mask, weights=weights), 'low': jnp.min(t, initial=jnp.inf, where=counted), 'high': jnp.max(t, initial=-jnp.inf, where=counted)}
+    return {**error_moments(predictions, targets, mask=mask, weights=weights), 'low': jnp.min(t, initial=jnp.inf, where=counted), 'high': jnp.max(t, initial=-jnp.inf, where=counted)}
 
+@adding('low', 'high')
 def _merged_sizes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    return {'moments': merge_moments(first['moments'], second['moments']), 'low': jnp.minimum(first['low'], second['low']), 'high': jnp.maximum(first['high'], second['high'])}
+    return {**merge_moments.change(first, second), 'low': jnp.minimum(first['low'], second['low']), 'high': jnp.maximum(first['high'], second['high'])}
 
 Normalization = Literal['mean', 'range', 'std', 'l2']
 
-def _normalised(found: Mapping[str, Any], *, normalization: Normalization = 'mean', epsilon: float = _EPSILON) -> jax.Array:
+def _normalised(m: Mapping[str, Any], *, normalization: Normalization = 'mean', epsilon: float = _EPSILON) -> jax.Array:
     check_choice(normalization, ('mean', 'range', 'std', 'l2'), 'normalization')
-    m, low, high = found['moments'], found['low'], found['high']
+    low, high = m['low'], m['high']
     if normalization == 'mean': size = jnp.abs(m['mean_t'])
     elif normalization == 'range': size = jnp.where(high > low, high - low, 0)
     elif normalization == 'std': size = safe_root(divide(m['squares_t'], m['weight']))

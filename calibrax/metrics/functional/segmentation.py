@@ -19,7 +19,7 @@ from ...core.errors import MetricError
 from ...core.models import MetricDirection
 from ..arrays import aligned, check_same_shape, class_labels, floating, paired, sample_weights
 from ..compilation import compiled, resolve_num_classes
-from ..declarations import Decomposition, MetricInputs, MetricProperties, mean_of
+from ..declarations import Decomposition, MetricInputs, MetricProperties, add, mean_of
 from ..kernels import binned_count, binned_sum
 from ..reduction import Absent, Average, Reduction, average_classes, check_choice, divide, reduce_values
 from ..registry import pure_metric
@@ -79,6 +79,8 @@ def merge_counts(
     "Counts of two batches as those of one: added, or put one after the other where they are by image."
     if 'images' not in first: return {k: first[k] + second[k] for k in first}
     return {k: first[k] + second[k] if k == 'invalid' else jnp.concatenate((first[k], second[k])) for k in first}
+
+merge_counts.change, merge_counts.replaced = add.change, ()     # type: ignore[attr-defined] # of counts that are not by image
 
 # %% ../../../nbs/metrics/functional/segmentation.ipynb #58600635
 def mean_of_images(

@@ -21,7 +21,7 @@ from ...core.errors import MetricError
 from ...core.models import MetricDirection
 from ..arrays import aligned, as_array, floating, paired, sample_weights
 from ..compilation import compiled
-from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature
+from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding
 from ..kernels import average_ranks, centered, order, ranked, sorts_on_host
 from ..moments import error_moments, merge_moments, series_moments, spread
 from ..reduction import check_choice, divide
@@ -40,13 +40,14 @@ def agreement_moments(
     m = series_moments(p, t, weights=w)
     return {**m, 'shift': divide(jnp.sum(t - p if w is None else (t - p)*w), m['weight'])}
 
+@adding()
 def merge_agreement(
     first: Mapping[str, Any], # moments
     second: Mapping[str, Any], # moments of other data
 ) -> dict[str, jax.Array]: # moments of both
     "The moments of two batches as those of one."
     share = divide(second['weight'], first['weight'] + second['weight'])
-    return {**merge_moments(first, second), 'shift': first['shift'] + (second['shift'] - first['shift'])*share}
+    return {**merge_moments.change(first, second), 'shift': (second['shift'] - first['shift'])*share}
 
 # %% ../../../nbs/metrics/functional/statistical.ipynb #4db788df
 def _spreads(m: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
@@ -392,6 +393,7 @@ def shape_moments(
     return {'weight': weight, 'mean': mean + rest, 'squares': squares, 'cubes': cubes, 'fourths': fourths}
 
 # %% ../../../nbs/metrics/functional/statistical.ipynb #c802db90
+@adding('cubes', 'fourths')
 def merge_shape(
     first: Mapping[str, Any], # moments
     second: Mapping[str, Any], # moments of other data
@@ -401,7 +403,8 @@ def merge_shape(
     n = n1 + n2
     safe = jnp.where(n == 0, 1, n)
     step = jnp.where((n1 == 0) | (n2 == 0), 0, second['mean'] - first['mean'])
-    squares = first['squares'] + second['squares'] + step**2*n1*n2/safe
+    more = second['squares'] + step**2*n1*n2/safe
+    squares = first['squares'] + more
     flat = squares == 0
     unit = jnp.sqrt(jnp.where(flat, 1, squares)/safe)
     d, (s1, s2) = step/unit, (divide(m['squares'], unit**2) for m in (first, second))       # in the units of both
@@ -410,7 +413,7 @@ def merge_shape(
     cubes = c1 + c2 + d**3*n1*n2*(n1 - n2)/safe**2 + 3*d*(n1*s2 - n2*s1)/safe
     fourths = (first['fourths']*u1**4 + second['fourths']*u2**4 + d**4*n1*n2*(n1*n1 - n1*n2 + n2*n2)/safe**3
                + 6*d**2*(n1*n1*s2 + n2*n2*s1)/safe**2 + 4*d*(n1*c2 - n2*c1)/safe)
-    return {'weight': n, 'mean': jnp.where(n1 == 0, second['mean'], first['mean'] + step*n2/safe), 'squares': squares, 'cubes': cubes, 'fourths': fourths}
+    return {'weight': n2, 'mean': jnp.where(n1 == 0, second['mean'] - first['mean'], step*n2/safe), 'squares': more, 'cubes': cubes, 'fourths': fourths}
 
 # %% ../../../nbs/metrics/functional/statistical.ipynb #b5ccfe44
 _SHAPE = MetricProperties(invariances=('translation', 'scale', 'permutation'))
