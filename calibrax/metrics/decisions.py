@@ -6,8 +6,7 @@
 __all__ = ['WeightedMetric', 'ThresholdResult', 'ThresholdMetric']
 
 # %% ../../nbs/metrics/decisions.ipynb #2cd8c0fe
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.display import Table, format_number
-from ..core.errors import MetricError, RecordError, RegistryError
+from ..core.errors import MetricError, RegistryError
 from ..core.figures import COLORS, figure_style
 from ..core.models import MetricDirection
-from ..core.records import OMITTED, Record, record
+from ..core.records import OMITTED, IndexedRecord, record
 from .named import AnyMetric, entry_of
 from .registry import MetricRegistry
 
@@ -110,7 +109,7 @@ class WeightedMetric(_Weighted):
 
 # %% ../../nbs/metrics/decisions.ipynb #59fee0a2
 @record
-class ThresholdResult(Record, Mapping[str, Any]):
+class ThresholdResult(IndexedRecord):
     "Whether a metric kept its bounds; also indexes like the dictionary of older versions."
     value: float # of the metric
     passed: bool # whether it kept its bounds
@@ -118,13 +117,6 @@ class ThresholdResult(Record, Mapping[str, Any]):
     metric_name: str # which metric
     min_value: float | None = field(default=None, metadata=OMITTED) # the lower bound
     max_value: float | None = field(default=None, metadata=OMITTED) # the upper bound
-    __hash__ = Record.__hash__
-
-    def __getitem__(self, key: str) -> Any:
-        if key in (names := tuple(self)): return getattr(self, key)
-        raise RecordError(f'ThresholdResult has no {key!r}', hint=f'it has {", ".join(names)}')
-    def __iter__(self) -> Iterator[str]: return (f.name for f in dataclasses.fields(self))  # type: ignore[arg-type]
-    def __len__(self) -> int: return sum(1 for _ in self)
 
     def table(self) -> Table: # one row
         "The verdict in one row."

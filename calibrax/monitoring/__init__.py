@@ -5,7 +5,7 @@ from calibrax.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from calibrax.monitoring.monitor import AdvancedMonitor as AdvancedMonitor, Alert as Alert, AlertList as AlertList
-    from calibrax.monitoring.monitor import AlertManager as AlertManager, AlertSeverity as AlertSeverity, IndexedRecord as IndexedRecord
+    from calibrax.monitoring.monitor import AlertManager as AlertManager, AlertSeverity as AlertSeverity
     from calibrax.monitoring.monitor import MetricHistorySummary as MetricHistorySummary, MonitoringSummary as MonitoringSummary
     from calibrax.monitoring.monitor import trend_of as trend_of
     from calibrax.monitoring.production import PipelineExecution as PipelineExecution, PipelineHealth as PipelineHealth
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from calibrax.monitoring.production import ProductionMonitor as ProductionMonitor
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, {
-    'monitor': ('AdvancedMonitor', 'Alert', 'AlertList', 'AlertManager', 'AlertSeverity', 'IndexedRecord', 'MetricHistorySummary',
+    'monitor': ('AdvancedMonitor', 'Alert', 'AlertList', 'AlertManager', 'AlertSeverity', 'MetricHistorySummary',
                 'MonitoringSummary', 'trend_of'),
     'production': ('PipelineExecution', 'PipelineHealth', 'PipelineHealthReport', 'PipelineStats', 'ProductionMonitor'),
 })

@@ -24,9 +24,9 @@ from ..core.display import Table
 from ..core.errors import ConfigError
 from ..core.measurements import format_seconds
 from ..core.record_values import FrozenDict, Metadata
-from ..core.records import OMITTED, Record, record
+from ..core.records import OMITTED, IndexedRecord, Record, record
 from .alerts import AlertSeverity
-from .monitor import AdvancedMonitor, AlertManager, IndexedRecord, _seconds
+from .monitor import AdvancedMonitor, AlertManager, _seconds
 
 if TYPE_CHECKING:
     from calibrax.profiling.resources import GPUProfilerProtocol, ResourceMonitor
