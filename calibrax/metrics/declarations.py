@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MetricFn', 'MetricValues', 'MetricTier', 'MetricSignature', 'MetricInputs', 'value_checks', 'MetricProperties',
-           'adding', 'add', 'parameters_of', 'taken', 'Decomposition', 'mean_of', 'MetricEntry']
+           'adding', 'add', 'parameters_of', 'taken', 'Decomposition', 'mean_of_sums', 'mean_of', 'MetricEntry']
 
 # %% ../../nbs/metrics/declarations.ipynb #b760da14
 import inspect
@@ -24,6 +24,7 @@ from ..core.display import Table
 from ..core.models import MetricDirection
 from ..core.record_values import FrozenDict
 from .arrays import class_labels, paired, sample_weights
+from .reduction import divide
 
 # %% ../../nbs/metrics/declarations.ipynb #7dc51bf7
 MetricFn: TypeAlias = Callable[..., Any]
@@ -211,6 +212,12 @@ class Decomposition:
         return self.finalize(self.statistics(*arrays, **taken(self.statistics, arguments)), **taken(self.finalize, arguments))
 
 # %% ../../nbs/metrics/declarations.ipynb #191f82b4
+def mean_of_sums(
+    sums: Mapping[str, Any], # `sum` of the weighted values, and `weight`, the sum of the weights
+) -> jax.Array: # of the same shape
+    "The weighted mean; 0 of nothing."
+    return divide(sums['sum'], sums['weight'])
+
 def mean_of(
     values: Callable[..., jax.Array], # elements of predictions, targets and static arguments → elements of the metric
 ) -> Decomposition: # of the weighted mean
@@ -224,11 +231,7 @@ def mean_of(
     known = inspect.signature(statistics)
     fixed = [p for p in known.parameters.values() if p.kind != p.VAR_KEYWORD]
     statistics.__signature__ = known.replace(parameters=[*fixed, *own])     # type: ignore[attr-defined]
-    return Decomposition(statistics=statistics, finalize=_mean)
-
-def _mean(sums: Mapping[str, jax.Array]) -> jax.Array:
-    empty = sums['weight'] == 0
-    return jnp.where(empty, 0, sums['sum']/jnp.where(empty, 1, sums['weight']))
+    return Decomposition(statistics=statistics, finalize=mean_of_sums)
 
 # %% ../../nbs/metrics/declarations.ipynb #41041de5
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from calibrax.metrics.functional.classification import multilabel_confusion_matrix as multilabel_confusion_matrix
     from calibrax.metrics.functional.classification import negative_likelihood_ratio as negative_likelihood_ratio
     from calibrax.metrics.functional.classification import negative_predictive_value as negative_predictive_value
+    from calibrax.metrics.functional.classification import pair_statistics as pair_statistics
     from calibrax.metrics.functional.classification import positive_likelihood_ratio as positive_likelihood_ratio, precision as precision
     from calibrax.metrics.functional.classification import recall as recall, roc_auc as roc_auc, sensitivity as sensitivity
     from calibrax.metrics.functional.classification import softmax_cross_entropy as softmax_cross_entropy, specificity as specificity
@@ -88,8 +89,7 @@ if TYPE_CHECKING:
     from calibrax.metrics.functional.information import entropy_from_logits as entropy_from_logits
     from calibrax.metrics.functional.information import fisher_information_matrix as fisher_information_matrix
     from calibrax.metrics.functional.information import joint_entropy as joint_entropy, mutual_information as mutual_information
-    from calibrax.metrics.functional.information import normalized_mutual_information as normalized_mutual_information
-    from calibrax.metrics.functional.information import pair_statistics as pair_statistics, theils_u as theils_u
+    from calibrax.metrics.functional.information import normalized_mutual_information as normalized_mutual_information, theils_u as theils_u
     from calibrax.metrics.functional.information import tschuprows_t as tschuprows_t, variation_of_information as variation_of_information
     from calibrax.metrics.functional.multilabel import coverage_error as coverage_error
     from calibrax.metrics.functional.multilabel import label_ranking_average_precision as label_ranking_average_precision
@@ -147,8 +147,8 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
                        'd2_log_loss_score', 'exact_match', 'f1_score', 'false_negative_rate', 'false_positive_rate', 'fbeta_score',
                        'hamming_loss', 'hinge_loss', 'jaccard_score', 'log_loss', 'log_loss_statistics', 'match_statistics',
                        'matthews_corrcoef', 'multilabel_confusion_matrix', 'negative_likelihood_ratio', 'negative_predictive_value',
-                       'positive_likelihood_ratio', 'precision', 'recall', 'roc_auc', 'sensitivity', 'softmax_cross_entropy',
-                       'specificity', 'top_k_accuracy', 'zero_one_loss'),
+                       'pair_statistics', 'positive_likelihood_ratio', 'precision', 'recall', 'roc_auc', 'sensitivity',
+                       'softmax_cross_entropy', 'specificity', 'top_k_accuracy', 'zero_one_loss'),
     'curves': ('DetCurve', 'MultiClass', 'PrecisionRecallCurve', 'RocCurve', 'auc', 'binned_average_precision', 'binned_counts',
                'binned_roc_auc', 'det_curve', 'equal_error_rate', 'fpr_at_95_tpr', 'gini', 'log_auc', 'precision_at_fixed_recall',
                'precision_recall_curve', 'ranked_counts', 'recall_at_fixed_precision', 'roc_curve', 'sensitivity_at_specificity',
@@ -166,7 +166,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
                    'renyi_divergence', 'reverse_kl_divergence', 'sinkhorn_divergence', 'sliced_wasserstein', 'total_variation',
                    'wasserstein_1d'),
     'information': ('conditional_entropy', 'cramers_v', 'cross_entropy', 'entropy', 'entropy_from_logits', 'fisher_information_matrix',
-                    'joint_entropy', 'mutual_information', 'normalized_mutual_information', 'pair_statistics', 'theils_u', 'tschuprows_t',
+                    'joint_entropy', 'mutual_information', 'normalized_mutual_information', 'theils_u', 'tschuprows_t',
                     'variation_of_information'),
     'multilabel': ('coverage_error', 'label_ranking_average_precision', 'label_ranking_loss', 'label_ranking_sums'),
     'ranking': ('Empty', 'Gain', 'PrecisionRecallAtK', 'QueryReduction', 'Ties', 'coverage', 'coverage_counts', 'dcg',

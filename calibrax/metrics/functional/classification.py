@@ -27,7 +27,7 @@ from ...core.errors import MetricError
 from ...core.models import MetricDirection
 from ..arrays import aligned, check_same_shape, class_labels, floating, sample_weights
 from ..compilation import compiled, resolve_num_classes, shared
-from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature
+from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, mean_of_sums
 from ..kernels import binned_count, binned_sum, pair_counts
 from ..reduction import Absent, Reduction, average_classes, check_choice, divide, reduce_values
 from ..registry import pure_metric
@@ -814,8 +814,6 @@ def _mean_sums(values: jax.Array, weights: jax.Array | None) -> dict[str, jax.Ar
     w = jnp.ones_like(values) if weights is None else jnp.broadcast_to(weights, values.shape)
     return {'sum': jnp.sum(jnp.where(w != 0, values, 0)*w), 'weight': jnp.sum(w)}
 
-def _mean(sums: Mapping[str, jax.Array]) -> jax.Array: return divide(sums['sum'], sums['weight'])
-
 def _class_scores(scores: ArrayLike, labels: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None, name: str = 'predictions') -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
     "Scores over classes, labels, which are classes (and the scores no NaN), and weights; zeros where a sample does not count"
     s, t = floating(scores), jnp.asarray(labels)
@@ -861,7 +859,7 @@ def log_loss_statistics(
 
 # %% ../../../nbs/metrics/functional/classification.ipynb #bb803962
 @pure_metric('log_loss', domain='classification', inputs=MetricInputs.CLASSIFIER_PROBABILITIES, bounds=(0, math.inf), unit='nat',
-             properties=MetricProperties(is_proper=True, invariances=('permutation',)), decomposition=Decomposition(statistics=log_loss_statistics, finalize=_mean),
+             properties=MetricProperties(is_proper=True, invariances=('permutation',)), decomposition=Decomposition(statistics=log_loss_statistics, finalize=mean_of_sums),
              formula=r'-\frac{1}{n}\sum_i \log p_{i t_i}', reference='sklearn.metrics.log_loss(targets, predictions, sample_weight=weights, labels=np.arange(predictions.shape[1]))')
 def log_loss(
     predictions: ArrayLike, # probabilities of class 1 like the targets, or of all classes with one axis more
@@ -873,7 +871,7 @@ def log_loss(
     validate: bool = False, # whether the values are checked too
 ) -> jax.Array: # in nats, from 0 on
     "Mean of minus the logarithm of the probability given to the true class."
-    return _mean(log_loss_statistics(predictions, targets, eps=eps, mask=mask, weights=weights))
+    return mean_of_sums(log_loss_statistics(predictions, targets, eps=eps, mask=mask, weights=weights))
 
 # %% ../../../nbs/metrics/functional/classification.ipynb #a79a0435
 def _explained(statistics: Mapping[str, jax.Array], *, zero_division: float = math.nan) -> jax.Array:
@@ -913,7 +911,7 @@ def _cross_entropy_sums(logits: ArrayLike, labels: ArrayLike, *, mask: ArrayLike
     return _mean_sums(*_cross_entropy(logits, labels, mask, weights))
 
 @pure_metric('softmax_cross_entropy', domain='classification', signature=MetricSignature.CUSTOM, inputs=MetricInputs.CLASS_SCORES, bounds=(0, math.inf), unit='nat',
-             properties=MetricProperties(is_proper=True, invariances=('permutation',)), decomposition=Decomposition(statistics=_cross_entropy_sums, finalize=_mean),
+             properties=MetricProperties(is_proper=True, invariances=('permutation',)), decomposition=Decomposition(statistics=_cross_entropy_sums, finalize=mean_of_sums),
              formula=r'-\frac{1}{n}\sum_i \log \frac{e^{z_{i t_i}}}{\sum_c e^{z_{ic}}}',
              reference='np.average(scipy.special.logsumexp(predictions, axis=1) - predictions[np.arange(len(targets)), targets], weights=weights)')
 def softmax_cross_entropy(
@@ -948,7 +946,7 @@ def _hinge_sums(predictions: ArrayLike, targets: ArrayLike, *, squared: bool = F
     return _mean_sums(jnp.where(known, loss**2 if squared else loss, jnp.nan), w)
 
 @pure_metric('hinge_loss', domain='classification', inputs=MetricInputs.CLASSIFIER_SCORES, bounds=(0, math.inf), properties=MetricProperties(invariances=('permutation',)),
-             decomposition=Decomposition(statistics=_hinge_sums, finalize=_mean), formula=r'\frac{1}{n}\sum_i \max(0, 1 - s_{i t_i} + \max_{c \neq t_i} s_{ic})',
+             decomposition=Decomposition(statistics=_hinge_sums, finalize=mean_of_sums), formula=r'\frac{1}{n}\sum_i \max(0, 1 - s_{i t_i} + \max_{c \neq t_i} s_{ic})',
              reference='sklearn.metrics.hinge_loss(targets, predictions, sample_weight=weights, labels=np.arange(predictions.shape[1]))')
 def hinge_loss(
     predictions: ArrayLike, # scores: for two classes like the targets, or with one axis more, over classes
@@ -960,7 +958,7 @@ def hinge_loss(
     validate: bool = False, # whether the values are checked too
 ) -> jax.Array: # from 0 on
     "Mean of what the margin of the true class lacks to 1."
-    return _mean(_hinge_sums(predictions, targets, squared=squared, mask=mask, weights=weights))
+    return mean_of_sums(_hinge_sums(predictions, targets, squared=squared, mask=mask, weights=weights))
 
 # %% ../../../nbs/metrics/functional/classification.ipynb #19df0a2e
 _REPORTED: tuple[tuple[str, _Fraction], ...] = (('precision', _precise), ('recall', _found), ('f1', _f1))

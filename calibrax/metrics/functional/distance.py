@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from ...core.errors import MetricError
 from ..arrays import check_same_shape, floating, paired, sample_weights
 from ..compilation import compiled
-from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature
+from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, mean_of_sums
 from ..kernels import centered
 from ..numerics import safe_norm, safe_root
 from ..reduction import Reduction, divide, reduce_values
@@ -45,8 +45,6 @@ def _reduced(distance: _Rows, a: ArrayLike, b: ArrayLike, mask: ArrayLike | None
     x, y, w = _rows(a, b, mask, weights)
     return reduce_values(distance(x, y, **own), weights=w, reduction=reduction)
 
-def _mean(sums: Mapping[str, jax.Array]) -> jax.Array: return divide(sums['sum'], sums['weight'])
-
 def _mean_of_rows(distance: _Rows) -> Decomposition:
     "The mean over rows as two sums"
     def statistics(a: ArrayLike, b: ArrayLike, *, mask: ArrayLike | None = None, weights: ArrayLike | None = None, **own: Any) -> dict[str, jax.Array]:
@@ -57,7 +55,7 @@ def _mean_of_rows(distance: _Rows) -> Decomposition:
     known = inspect.signature(statistics)
     named = [p for p in inspect.signature(distance).parameters.values() if p.kind == p.KEYWORD_ONLY]
     statistics.__signature__ = known.replace(parameters=[*[p for p in known.parameters.values() if p.kind != p.VAR_KEYWORD], *named])     # type: ignore[attr-defined]
-    return Decomposition(statistics=statistics, finalize=_mean)
+    return Decomposition(statistics=statistics, finalize=mean_of_sums)
 
 # %% ../../../nbs/metrics/functional/distance.ipynb #cb1a5362
 def _length(x: jax.Array, y: jax.Array | float = 0.0) -> jax.Array:
@@ -264,7 +262,7 @@ def _codes_apart(a: ArrayLike, b: ArrayLike, mask: ArrayLike | None, weights: Ar
 
 @pure_metric('hamming_distance', domain='distance', inputs=MetricInputs.VECTORS, bounds=(0, 1), formula=r'\frac{1}{n}\sum_k [a_k \ne b_k]',
              properties=MetricProperties(is_true_metric=True, is_symmetric=True, is_differentiable=False, invariances=('translation', 'permutation')),
-             decomposition=Decomposition(statistics=_hamming_sums, finalize=_mean), reference='np.average(np.mean(predictions != targets, axis=-1), weights=weights)')
+             decomposition=Decomposition(statistics=_hamming_sums, finalize=mean_of_sums), reference='np.average(np.mean(predictions != targets, axis=-1), weights=weights)')
 def hamming_distance(
     a: ArrayLike, # numbers or codes, shape (size,) or (batch, size)
     b: ArrayLike, # the same shape

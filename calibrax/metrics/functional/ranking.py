@@ -26,7 +26,7 @@ from ...core.models import MetricDirection
 from ...core.record_values import FrozenDict
 from ..arrays import aligned, as_array, check_same_shape, class_labels, floating, sample_weights
 from ..compilation import compiled
-from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature
+from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, mean_of_sums
 from ..kernels import binned_count, order, ranked
 from ..reduction import check_choice, divide, reduce_values
 from ..registry import pure_metric
@@ -109,8 +109,6 @@ def _sums(r: _Ranking, *, value: _Value, empty: Empty, static: FrozenDict[str, A
     v, w = _per_query(value, r, empty, static)
     return {'sum': jnp.sum(jnp.where(w != 0, v, 0)*w), 'weight': jnp.sum(w)}
 
-def _mean(sums: Mapping[str, jax.Array]) -> jax.Array: return divide(sums['sum'], sums['weight'])
-
 def _over_queries(value: _Value, *, ideal: bool = False) -> Decomposition:
     "The mean of a value over queries, as sums that merge"
     def statistics(scores: ArrayLike, relevance: ArrayLike, *, mask: ArrayLike | None = None, weights: ArrayLike | None = None, ties: Ties = 'average', empty: Empty = 'zero', **static: Any) -> dict[str, jax.Array]:
@@ -119,7 +117,7 @@ def _over_queries(value: _Value, *, ideal: bool = False) -> Decomposition:
     fixed = [p for p in known.parameters.values() if p.kind != p.VAR_KEYWORD]
     own = [p for p in inspect.signature(value).parameters.values() if p.kind == p.KEYWORD_ONLY]
     statistics.__signature__ = known.replace(parameters=[*fixed, *own])     # type: ignore[attr-defined]
-    return Decomposition(statistics=statistics, finalize=_mean, sorts=True)
+    return Decomposition(statistics=statistics, finalize=mean_of_sums, sorts=True)
 
 def _reduced(value: _Value, r: _Ranking, ndim: int, empty: Empty, reduction: QueryReduction, **static: Any) -> jax.Array:
     check_choice(reduction, ('mean', 'sum', 'none'), 'reduction')

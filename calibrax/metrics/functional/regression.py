@@ -22,7 +22,7 @@ from ...core.errors import MetricError
 from ...core.models import MetricDirection
 from ..arrays import floating, paired, sample_weights
 from ..compilation import compiled
-from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding, mean_of
+from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding, mean_of, mean_of_sums
 from ..kernels import centered, order as order_of, sorts_on_host
 from ..moments import apart, error_moments, merge_moments, total
 from ..numerics import safe_norm, safe_root
@@ -397,10 +397,8 @@ def _sample_sums(predictions: ArrayLike, targets: ArrayLike, *, mask: ArrayLike 
     n = jnp.ones_like(errors) if w is None else jnp.broadcast_to(w, errors.shape).astype(errors.dtype)
     return {'sum': jnp.sum(errors*n), 'weight': jnp.sum(n)}
 
-def _mean(sums: Mapping[str, jax.Array]) -> jax.Array: return divide(sums['sum'], sums['weight'])
-
 @pure_metric('relative_l2_error', formula=r'\frac{1}{n}\sum_i \frac{\lVert p_i-t_i\rVert_2}{\lVert t_i\rVert_2}', properties=_PERMUTED,
-             decomposition=Decomposition(statistics=_sample_sums, finalize=_mean),
+             decomposition=Decomposition(statistics=_sample_sums, finalize=mean_of_sums),
              reference='np.average(np.abs(predictions - targets)/np.where(targets == 0, 1e-8, np.abs(targets)), weights=weights)')
 def relative_l2_error(
     predictions: ArrayLike, # shape (samples, ...)
@@ -661,7 +659,7 @@ def _crps_sums(predictions: ArrayLike, targets: ArrayLike, *, mask: ArrayLike | 
 @pure_metric('crps', signature=MetricSignature.ENSEMBLE_PREDICTIONS_TARGETS, inputs=MetricInputs.ENSEMBLE, unit='u',
              formula=r'\frac{1}{n}\sum_i \Bigl(\frac{1}{m}\sum_j |x_{ij}-y_i|-\frac{1}{2m^2}\sum_{j,k}|x_{ij}-x_{ik}|\Bigr)',
              properties=MetricProperties(is_proper=True, invariances=('translation', 'permutation')),
-             decomposition=Decomposition(statistics=_crps_sums, finalize=_mean, sorts=True),
+             decomposition=Decomposition(statistics=_crps_sums, finalize=mean_of_sums, sorts=True),
              reference='np.average(np.abs(predictions - targets[:, None]).mean(1) - np.abs(predictions[:, :, None] - predictions[:, None, :]).mean((1, 2))/2, weights=weights)')
 def crps(
     predictions: ArrayLike, # shape (samples, members), 2 members at least
