@@ -37,6 +37,23 @@ def own_cache_folder(tmp_path_factory):
     del os.environ['CALIBRAX_CACHE_DIR']
 
 
+_held = [0]     # bytes that were resident when programs were last forgotten
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    "Thousands of compiled programs need many gigabytes: they are forgotten from time to time"
+    yield
+    import sys
+    if 'jax' not in sys.modules: return
+    import psutil
+    resident = psutil.Process().memory_info().rss
+    if resident > _held[0] + 1.5e9:
+        import gc
+        sys.modules['jax'].clear_caches()
+        gc.collect()
+        _held[0] = psutil.Process().memory_info().rss
+
+
 @pytest.fixture
 def no_disk_cache():
     "A cache on disk, as check.sh sets one, would hide the compiling that some tests look for"

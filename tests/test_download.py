@@ -238,3 +238,36 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path):
     with pytest.raises(KeyboardInterrupt): download(server.url, folder=tmp_path, progress=stop)
     assert names(tmp_path) == []
     assert download(server.url, sha256=SHA, folder=tmp_path).read_bytes() == DATA
+
+
+# --- what is no address, and answers that are no file ---------------------------------------------------------------------
+
+@pytest.mark.parametrize('source', ['http://[::1/x', 'http://a:b/x', 'http://a/b c', 'http:///x', 'http://a/\n', None, b'http://a/x', 3, Path('http://a/x'), ''], ids=repr)
+def test_what_is_no_address_is_said_at_once(source, tmp_path, monkeypatch):
+    monkeypatch.setattr('socket.socket.connect', lambda *_: pytest.fail('went to the network'))
+    with pytest.raises(DownloadError) as caught: download(source, folder=tmp_path)
+    assert caught.value.hint and names(tmp_path) == []
+
+
+@pytest.mark.parametrize('wrong', [{'timeout': 'a'}, {'timeout': 0}, {'timeout': None}, {'name': 3}, {'name': b'a'}, {'folder': 3}], ids=str)
+def test_arguments_of_other_types(wrong, tmp_path):
+    with pytest.raises(DownloadError, match=next(iter(wrong))) as caught: download('http://127.0.0.1:9/a', **{'folder': tmp_path} | wrong)
+    assert caught.value.hint
+
+
+def test_addresses_with_other_letters(server, tmp_path):
+    assert download(server.url.replace('weights', 'größe'), sha256=SHA, folder=tmp_path) == tmp_path/'größe.bin'
+    assert server.asked[0][0] == '/files/gr%C3%B6%C3%9Fe.bin'
+
+
+@pytest.mark.parametrize(('status', 'headers'), [(204, {}), (206, {'Content-Range': 'bytes 0-9/20', 'Content-Length': '10'}), (200, {'Content-Length': 'abc'}), (200, {'Content-Encoding': 'gzip', 'Content-Length': '10'}), (200, {'Content-Length': '10', 'Empty': '1'})], ids=str)
+def test_answers_that_are_no_file_are_not_kept(server, tmp_path, monkeypatch, status, headers):
+    def answer(self):
+        self.send_response(status)
+        for item in headers.items(): self.send_header(*item)
+        self.send_header('Connection', 'close')
+        self.end_headers()
+        if status != 204 and 'Empty' not in headers: self.wfile.write(b'0123456789')
+    monkeypatch.setattr(Handler, 'do_GET', answer)
+    with pytest.raises(DownloadError) as caught: download(server.url, folder=tmp_path)
+    assert caught.value.hint and names(tmp_path) == []

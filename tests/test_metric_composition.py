@@ -170,3 +170,83 @@ def test_displays_and_plots(streamed):
         assert '<table' in shown._repr_html_() and repr(shown)
     for figure, _ in (streamed.plot(), streamed.compute().plot(), suite.compute_all(P, T).plot('general'), WeightedMetric({'a': 1.0}).plot({'a': 2.0}), ThresholdMetric('mse', min_value=1).judge(.5).plot()): plt.close(figure)
     assert NamedValues({'a': 1}) == {'a': 1}
+
+
+# --- names, states and arguments that do not fit together
+
+def test_results_of_the_same_name_are_refused():
+    several = [partial(f1_score, average='macro'), partial(f1_score, average='micro')]
+    for made in (lambda: MetricCollection(several), lambda: MetricCollection(['mse', 'mse']), lambda: MetricCollection({'a': MetricCollection({'b': 'mse'}), 'a_b': 'mae'}),
+                 lambda: MetricCollection([MetricCollection(['mse']), 'mse'])):
+        with pytest.raises(MetricError, match='two results are called'): made()
+    collection = MetricCollection({'a': MetricCollection({'b': 'mse'})})
+    with pytest.raises(MetricError, match="'a_b'"): collection.add('a_b', 'mae')
+    collection.add(name='other', fn='mae')
+    assert collection.names == ['a_b', 'other']
+
+def test_only_equal_metrics_merge_and_only_their_state_is_set():
+    a, b = (MetricCollection({'f1': f1_score}, average=average, num_classes=3) for average in ('macro', 'micro'))
+    for c in (a, b): c.update([0, 1, 2], [0, 1, 1])
+    with pytest.raises(MetricError, match='not the same arguments'): a.merge(b)
+    errors = MetricCollection(['mse'])
+    with pytest.raises(MetricError, match='state'): errors.state = a.state
+    with pytest.raises(MetricError, match='state'): MetricCollection({'f1': f1_score}, average='macro', num_classes=4).state = a.state
+    again = MetricCollection({'f1': f1_score}, average='macro', num_classes=3)
+    again.state = pickle.loads(pickle.dumps(a.state))
+    assert again.compute() == a.compute()
+
+def test_reset_forgets_the_choice_of_a_domain():
+    whole = MetricCollection.from_registry(domain='classification')
+    scores, labels = np.float32([.1, .8, .4]), np.int32([0, 1, 1])
+    whole.update(scores, labels)
+    first = set(whole.compute())
+    whole.reset()
+    whole.update(labels, labels)
+    assert 'accuracy' in whole.compute() and 'accuracy' not in first
+    with pytest.raises(MetricError, match='reset'): whole.prefix = 'val_'
+    whole.reset()
+    whole.prefix = 'val_'
+    whole.update(labels, labels)
+    assert whole.compute()['val_accuracy'] == 1
+
+def test_what_is_added_within_stays_there():
+    inner = MetricCollection(['mse'])
+    outer = MetricCollection({'in': inner})
+    outer.update([1.], [3.])
+    inner.add('mae', 'mae')
+    outer.update([1.], [3.])
+    assert outer.compute() == {'in_mse': 4.0} and inner.names == ['mse', 'mae']
+
+def test_collections_and_the_like_pickle():
+    collection = MetricCollection(['mse', partial(f1_score, average='macro', num_classes=2)])
+    collection.update([0, 1], [0, 0])
+    assert pickle.loads(pickle.dumps(collection)).compute() == collection.compute()
+    suite = MetricSuite()
+    suite.add_group('errors', ['mse'])
+    assert pickle.loads(pickle.dumps(suite)).compute_all([1.], [2.]) == suite.compute_all([1.], [2.])
+    assert pickle.loads(pickle.dumps(ThresholdMetric('mse', max_value=1))).evaluate([1.], [1.]).passed
+
+def test_weights_say_what_is_wrong():
+    for wrong in (dict(weights={'accuracy': '1'}), dict(weights=['accuracy']), dict(weights={'accuracy': 1}, bounds={'acc': (0, 1)}), dict(weights={'accuracy': 1}, directions={'acc': 'higher'}),
+                  dict(weights={'accuracy': 1}, bounds={'accuracy': 3}), dict(weights={'x': 1}, bounds={'x': (0, 1)}, directions={'x': 'up'})):
+        with pytest.raises(MetricError): WeightedMetric(**wrong, scaled=True)
+    score = WeightedMetric({'rmse': 1}, scaled=True, bounds={'rmse': (0, 10)})
+    assert score.compute({'rmse': 12.}) == 0 and score.compute({'rmse': 0.}) == 1 and WeightedMetric({'rmse': 2}).compute({'rmse': 12.}) == 24
+    with pytest.raises(MetricError): score.compute({'rmse': 'low'})
+
+def test_bounds_are_rounded_to_any_float():
+    assert ThresholdMetric('mse', max_value=.1).judge(jnp.bfloat16(.1)).passed and not ThresholdMetric('mse', max_value=.1).judge(jnp.bfloat16(.11)).passed
+
+def test_suites_say_the_true_reason():
+    suite = MetricSuite()
+    with pytest.raises(MetricError, match='a text|the text'): suite.add_group('a', 'mse')
+    suite.add_group('a', ['mse', 'accuracy'])
+    assert set(suite.compute_all(np.zeros(3), np.zeros(5)).left_out['a'].values()) == {'takes as many predictions as targets, not 3 and 5'}
+
+def test_a_clone_is_a_collection_of_its_own():
+    train = MetricCollection(['mse'], prefix='train_')
+    train.update([1.], [3.])
+    val = train.clone(prefix='val_')
+    val.add('mae', 'mae')
+    val.update([1.], [2.])
+    assert val.compute() == {'val_mse': 1.0, 'val_mae': 1.0} and train.compute() == {'train_mse': 4.0} and list(val) == val.keys() and val['val_mse'].name == 'mse'

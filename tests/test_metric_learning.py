@@ -535,3 +535,67 @@ def test_losses_can_be_pickled_and_split():
         graph, state = nnx.split(loss)
         close(nnx.merge(graph, state)(x, y), float(loss(x, y)))
         assert len(jax.tree.leaves(state)) == 1
+
+
+# --- large labels, near neighbours, large embeddings, programs compiled ------------------------------------------------------
+
+def test_labels_of_64_bits_stay_apart():
+    x, y = batch()
+    large = 2**32*(y + 1)
+    close(L.TripletMarginLoss()(x, large), float(L.TripletMarginLoss()(x, y)))
+    close(L.TripletMarginLoss()(x, y + 2.**40), float(L.TripletMarginLoss()(x, y)))
+    assert L.HardNegativeMiner().mine(x, large).negatives.tolist() == L.HardNegativeMiner().mine(x, y).negatives.tolist()
+    for name, value in L.retrieval_scores(x, large, references=x[::-1], reference_labels=large[::-1]).items(): close(value, float(L.retrieval_scores(x, y, references=x[::-1], reference_labels=y[::-1])[name]))
+    with pytest.raises(MetricError, match='labels hold NaN'): L.TripletMarginLoss()(x, np.where(y == 0, np.nan, y))
+    close(L.TripletMarginLoss()(x, np.where(y == 0, np.nan, y), mask=y != 0), float(L.TripletMarginLoss()(x, y, mask=y != 0)))
+
+def test_neighbours_much_nearer_than_the_spread():
+    rng = np.random.default_rng(0)
+    y = np.arange(200)//2
+    c = rng.normal(size=(100, 4))*.1 + np.where(np.arange(100) < 50, 100, -100)[:, None]
+    far, narrow = (c[y] + rng.normal(size=(200, 4))*.002).astype(np.float32), (5 + .005*rng.normal(size=(100, 8))[y] + rng.normal(size=(200, 8))*1e-4).astype(np.float32)
+    for x, distance in ((far, 'euclidean'), (narrow, 'cosine')):
+        assert L.retrieval_recall_at_k(x, y, distance=distance) > .99
+        assert jax.jit(lambda x: L.retrieval_recall_at_k(x, y, distance=distance))(x) > .99
+
+def test_retrieval_of_what_is_no_number():
+    x, y = batch()
+    x[0, 0] = np.inf
+    assert all(np.isnan(v) for v in L.retrieval_scores(x, y).values())
+    collapsed = np.outer(np.arange(1, 21), np.ones(3))
+    assert all(float(v) == 0 for v in L.retrieval_scores(collapsed, np.arange(20) % 4).values())
+    for k in (2., (1, 2), 'a', None):
+        with pytest.raises(MetricError, match='k must'): L.retrieval_recall_at_k(x, y, k)
+
+def test_large_embeddings():
+    x, y = batch()
+    for scale in (1e20, 1e25):
+        large = x*np.float32(scale)
+        for loss in (L.ContrastiveLoss(), L.TripletMarginLoss(), L.LiftedStructureLoss()):
+            value, slope = jax.value_and_grad(lambda x: loss(x, y))(jnp.asarray(large))
+            assert not np.isnan(value) and np.isfinite(slope).all()
+        assert L.HardNegativeMiner().mine(large, y).negatives.tolist() == L.HardNegativeMiner().mine(x, y).negatives.tolist()
+    corners = np.float32([[3e38, 3e38], [-3e38, -3e38], [3e38, -3e38], [-3e38, 3e38]])
+    m = L.HardNegativeMiner().mine(corners, [0, 0, 1, 1]).compact()
+    assert not (np.array([0, 0, 1, 1])[m.anchors] == np.array([0, 0, 1, 1])[m.negatives]).any()
+
+def test_few_programs_for_many_numbers(monkeypatch):
+    from calibrax.metrics.learning import contrastive, retrieval
+    x, y = batch(16)
+    a, p = (i.ravel() for i in np.indices((16, 16)))
+    before = contrastive._chosen_triplets._cache_size()
+    for slots in range(33, 65):
+        mined = L.MinedIndices(*(jnp.asarray(i[:slots], jnp.int32) for i in (a, p, p)))
+        assert L.TripletMarginLoss(reduction='none')(x, y, mined=mined).shape == (slots,)
+        L.ContrastiveLoss()(x, y, mined=mined)
+    assert contrastive._chosen_triplets._cache_size() <= before + 1
+    before = retrieval._scored._cache_size()
+    for largest in range(9, 17): L.retrieval_scores(np.zeros((40, 2)), np.maximum(0, np.arange(40) - largest + 1))
+    assert retrieval._scored._cache_size() <= before + 1
+
+def test_settings_and_weights_that_are_none():
+    x, y = batch()
+    for call in (lambda: L.ContrastiveLoss('a'), lambda: L.ArcFaceLoss(3, 2, margin='x', rngs=RNG(0)), lambda: L.TripletMarginLoss(None), lambda: L.CosFaceLoss(3, 2, margin=[1], rngs=RNG(0)), lambda: L.ProxyAnchorLoss(3, 2, margin='x', rngs=RNG(0)),
+                 lambda: L.CircleLoss('a'), lambda: L.MultiSimilarityLoss(base='a'), lambda: L.SemiHardMiner('a'), lambda: L.DistanceWeightedMiner('a'), lambda: L.ContrastiveLoss()(x, y, weights=-np.ones(12)), lambda: L.retrieval_scores(x, y, weights=-np.ones(12))):
+        with pytest.raises(MetricError) as e: call()
+        assert e.value.hint

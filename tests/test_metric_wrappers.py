@@ -17,7 +17,7 @@ from calibrax.metrics.functional.classification import accuracy, f1_score, log_l
 from calibrax.metrics.functional.curves import roc_auc
 from calibrax.metrics.functional.regression import mse
 from calibrax.metrics.stateful import FrozenBackboneMetric, StatefulMetric
-from calibrax.metrics.streaming import streaming
+from calibrax.metrics.streaming import streaming, streaming_together
 from calibrax.metrics.wrappers import (DEFAULT_RESAMPLES, BootstrapMetric, ClasswiseWrapper, MetricTracker, MinMaxTracker, Multioutput, Multitask, Running,
                                        TransformedMetric)
 from calibrax.statistics.bootstrap import BootstrapInterval, bootstrap_interval
@@ -238,3 +238,71 @@ def test_tasks():
     assert values['x'] == pytest.approx(float(mse(P, T)), rel=1e-5) and values['y_accuracy'] == pytest.approx(float(accuracy(LABELS, TARGETS))) and any(k.startswith('z') for k in values)
     with pytest.raises(MetricError, match='expected the tasks'): tasks.update({'x': P}, {'x': T})
     with pytest.raises(MetricError, match='has a state only'): tasks.compute_functional({'x': P, 'y': LABELS, 'z': P}, {'x': T, 'y': TARGETS, 'z': T})
+
+
+# --- what was lost in silence
+
+def test_objects_that_hold_one_metric_have_its_direction():
+    for held in (MetricCollection(['accuracy']), StatefulMetric(streaming_together({'a': streaming('accuracy')})), Multitask({'A': 'accuracy'})): assert MetricTracker(held).direction == 'higher'
+    assert MetricTracker(Multioutput('accuracy'), of='0').direction == 'higher'
+    for unclear in (MetricCollection(['accuracy', 'mse']), MetricCollection([])):
+        with pytest.raises(MetricError, match='direction'): MetricTracker(unclear)
+    with pytest.raises(MetricError, match="no 'acc'"): MetricTracker(MetricCollection(['accuracy']), of='acc')
+    with pytest.raises(MetricError): MetricTracker(StatefulMetric('accuracy'), of='acc').increment([1], [1])
+
+def test_published_keywords():
+    assert BootstrapMetric(metric_fn=mse, num_resamples=np.int64(3)).metric_fn is mse and ClasswiseWrapper(metric_fn=mse).entry.name == MetricTracker(metric_fn=mse).name == MinMaxTracker(metric_fn=mse).name == 'mse'
+
+def test_results_of_the_same_name():
+    with pytest.raises(MetricError): Multitask({'a': MetricCollection({'b': 'mse'}), 'a_b': 'mae'})
+    with pytest.raises(MetricError): ClasswiseWrapper(mse).compute([1., 2.], [1., 1.], labels=['mean', 'x'])
+    with pytest.raises(MetricError): Multioutput('mse', output_names=['a', 'a'])
+
+def test_a_batch_of_all_tasks_or_of_none():
+    tasks = Multitask({'A': 'mse', 'B': StatefulMetric('mae'), 'C': MetricCollection(['accuracy'], num_classes=2)})
+    good = {'A': [1., 2.], 'B': [1., 2.], 'C': [0, 1]}
+    targets = {'A': [1., 1.], 'B': [1., 1.], 'C': [0, 0]}
+    tasks.update(good, targets)
+    before = tasks.compute()
+    with pytest.raises(MetricError, match="no task 'D'"): tasks.update(good, targets, mask={'D': [True, True]})
+    with pytest.raises(MetricError): tasks.update({**good, 'C': [0, 1, 1]}, targets)
+    assert tasks.compute() == before
+    tasks.update(good, targets)
+    assert tasks.compute() == before
+
+@pytest.mark.parametrize('given', [MetricCollection(['accuracy']), streaming('accuracy'), StatefulMetric('accuracy')])
+def test_arguments_are_not_dropped(given):
+    for made in (lambda **k: Running(given, **k), lambda **k: Multioutput(given, **k)):
+        for keywords in ({'num_classes': 3}, {'capacity': 10}):
+            with pytest.raises(MetricError, match='has its arguments already'): made(**keywords)
+
+@pytest.mark.parametrize('metric', ['roc_auc', MetricCollection(['roc_auc', 'mse'], capacity=50)])
+def test_running_has_room_for_the_whole_window(metric):
+    running = Running(metric, window=np.int64(3), **({'capacity': 50} if isinstance(metric, str) else {}))
+    scores, labels = P, (T > 0).astype(np.int32)
+    for i in range(0, 250, 50): running.update(scores[i:i + 50], labels[i:i + 50])
+    assert running.compute()['roc_auc'] == pytest.approx(float(roc_auc(scores[100:250], labels[100:250])), rel=1e-5)
+
+def test_equal_transformations_are_equal():
+    first, second = (TransformedMetric('accuracy', threshold=.5) for _ in range(2))
+    assert first == second and hash(first) == hash(second) and first.compiled is second.compiled and first != TransformedMetric('accuracy', threshold=.4) and first != TransformedMetric('f1_score', threshold=.5)
+    assert streaming(first.entry) == streaming(second.entry) and hash(streaming(first.entry)) == hash(streaming(second.entry))
+
+def test_outputs_by_name():
+    outputs, by_place = Multioutput('mse'), Multioutput('mse')
+    outputs.update(predictions=P[:100, None], targets=T[:100, None])
+    by_place.update(P[:100, None], T[:100, None])
+    assert outputs.compute() == by_place.compute()
+    with pytest.raises(MetricError): outputs.update(predictions=P[:100, None])
+
+def test_wrappers_pickle():
+    for metric in (Running('mse'), MetricTracker(MetricCollection(['mse'])), Multitask({'a': 'mse'}), Multioutput('mse')):
+        batch = (P[:50], T[:50]) if not isinstance(metric, (Multitask, Multioutput)) else (P[:50, None], T[:50, None]) if isinstance(metric, Multioutput) else ({'a': P[:50]}, {'a': T[:50]})
+        metric.update(*batch)
+        again = pickle.loads(pickle.dumps(metric))
+        if not isinstance(metric, MetricTracker): assert again.compute() == metric.compute()
+        else: assert again.increment() == metric.increment()
+    assert pickle.loads(pickle.dumps(MetricTracker('mse'))).increment(P, T) == MetricTracker('mse').increment(P, T)
+    assert pickle.loads(pickle.dumps(ClasswiseWrapper('mse'))).compute(P, T, LABELS) == ClasswiseWrapper('mse').compute(P, T, LABELS)
+    assert pickle.loads(pickle.dumps(BootstrapMetric('mse', num_resamples=5))).compute(P, T) == BootstrapMetric('mse', num_resamples=5).compute(P, T)
+    assert pickle.loads(pickle.dumps(TransformedMetric('accuracy', threshold=.5))) == TransformedMetric('accuracy', threshold=.5)

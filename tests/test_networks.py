@@ -477,3 +477,23 @@ def test_a_whole_torch_model_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path/'a.pth')
     with pytest.raises(ModelError, match='state_dict|torch.nn') as caught: read_checkpoint(tmp_path/'a.pth')
     assert 'state_dict' in caught.value.hint
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('values', [(0, 255.), (-1., 1.), (0, 1.2)])
+def test_floating_point_of_another_range(values, alexnet):
+    images = np.linspace(*values, 40*40*3).reshape(1, 40, 40, 3)
+    for call in (pixel_values, alexnet.features):
+        with pytest.raises(MetricError, match='images of floating point run from'): call(images)
+    jax.jit(pixel_values)(images)
+
+def test_a_header_beyond_the_file(tmp_path):
+    (tmp_path/'a.safetensors').write_bytes(struct.pack('<Q', 2**62) + b'{}')
+    with pytest.raises(ModelError, match='header'): load_alexnet(tmp_path/'a.safetensors')
+    with pytest.raises(ModelError, match='source is 5'): load_alexnet(5)
+
+@pytest.mark.parametrize('rows, words', [({0: 1., 2: 1.}, 'no lin1'), ({0: -1.}, 'negative'), ({0: np.nan}, 'NaN')])
+def test_heads_that_are_none(rows, words, tmp_path):
+    write_safetensors(tmp_path/'h.safetensors', {f'lin{i}.model.1.weight': np.full((1, 2, 1, 1), v, np.float32) for i, v in rows.items()})
+    with pytest.raises(ModelError, match=words): load_lpips_heads(tmp_path/'h.safetensors')

@@ -113,9 +113,9 @@ def test_as_published():
 def test_an_untrained_number_is_not_called_lpips():
     random = AlexNet(rngs=nnx.Rngs(0))
     loaded = load_weights(random, checkpoint_tensors(random), weights_from='a file')
-    cases = {('random', None): False, ('random', loaded): False, ('given', random): False, ('given', loaded): True, ('given', None): True, ('given', random.features): True}
+    cases = {('random', None): False, ('random', loaded): False, ('given', random): False, ('given', loaded): True, ('given', None): True, ('given', loaded.features): True, ('given', random.features): False, ('bare', None): False, ('bare', loaded): False}
     for (heads, network), trained in cases.items():
-        metric = LPIPSMetric(feature_channels=CHANNELS, heads=HEADS if heads == 'given' else None, network=network, rngs=nnx.Rngs(0))
+        metric = LPIPSMetric(feature_channels=CHANNELS, heads=None if heads == 'random' else HEADS, trained=True if heads == 'given' else None, network=network, rngs=nnx.Rngs(0))
         metric.update(features_a=A, features_b=B)
         name = 'lpips' if trained else 'lpips_untrained'
         assert metric.is_trained == trained and metric.name == name and list(metric.compute()) == [name] and list(metric.entries) == [name]
@@ -127,25 +127,25 @@ def test_two_seeds_disagree_which_is_why():
 def test_any_split_gives_the_same():
     whole = equation_1(A, B, HEADS).mean()
     for sizes in ([5], [1]*5, [2, 3], [0, 4, 0, 1]):
-        metric, start = LPIPSMetric(heads=HEADS), 0
+        metric, start = LPIPSMetric(heads=HEADS, trained=True), 0
         for n in sizes:
             metric.update(features_a=[x[start:start + n] for x in A], features_b=[x[start:start + n] for x in B])
             start += n
         assert np.isclose(metric.compute()['lpips'], whole, rtol=1e-6)
 
 def test_weights_run_through_batches():
-    metric, w = LPIPSMetric(heads=HEADS), np.array([1, 0, 2, 3, .5])
+    metric, w = LPIPSMetric(heads=HEADS, trained=True), np.array([1, 0, 2, 3, .5])
     for part in (slice(0, 2), slice(2, 5)): metric.update(features_a=[x[part] for x in A], features_b=[x[part] for x in B], weights=w[part])
     assert np.isclose(metric.compute()['lpips'], (equation_1(A, B, HEADS)*w).sum()/w.sum(), rtol=1e-6)
 
 def test_merge_is_associative_and_reset_starts_again():
     parts = []
     for i in range(3):
-        parts.append(LPIPSMetric(heads=HEADS))
+        parts.append(LPIPSMetric(heads=HEADS, trained=True))
         parts[-1].update(features_a=layers(seed=i), features_b=layers(seed=10 + i))
     values = []
     for order in ((0, 1, 2), (2, 0, 1)):
-        total = LPIPSMetric(heads=HEADS)
+        total = LPIPSMetric(heads=HEADS, trained=True)
         for i in order: total.merge(parts[i])
         values.append(total.compute()['lpips'])
     assert np.isclose(values[0], values[1], rtol=1e-7) and np.isclose(values[0], np.mean([p.compute()['lpips'] for p in parts]), rtol=1e-6)
@@ -153,14 +153,14 @@ def test_merge_is_associative_and_reset_starts_again():
 
 def test_counts_do_not_stop():
     "2**24 ones and then one more, in single precision"
-    metric = LPIPSMetric(heads=[np.ones(3)])
+    metric = LPIPSMetric(heads=[np.ones(3)], trained=True)
     one = [np.eye(3, dtype=np.float32)[:1]]
     metric.sums[...] = jnp.array([[2.**24, 2.**24], [0, 0]])
     for _ in range(10): metric.update(features_a=one, features_b=one)
     assert float(metric.sums[0, 1]) + float(metric.sums[1, 1]) == 2**24 + 10
 
 def test_nan_is_refused_and_not_added():
-    metric, broken = LPIPSMetric(heads=HEADS), [x.copy() for x in A]
+    metric, broken = LPIPSMetric(heads=HEADS, trained=True), [x.copy() for x in A]
     broken[1][3] = np.inf
     metric.update(features_a=A, features_b=B)
     before = metric.compute()
@@ -172,14 +172,31 @@ def test_nan_is_refused_and_not_added():
 @pytest.mark.parametrize('arguments, words', [({}, 'features_a and features_b'), ({'features_a': A}, 'features_a and features_b'), ({'image_a': 1, 'image_b': 2}, 'need a network'),
                                               ({'features_a': A, 'features_b': B, 'image_a': 1}, 'not both')])
 def test_what_update_wants(arguments, words):
-    with pytest.raises(MetricError, match=words): LPIPSMetric(heads=HEADS).update(**arguments)
+    with pytest.raises(MetricError, match=words): LPIPSMetric(heads=HEADS, trained=True).update(**arguments)
+
+def test_merge_wants_the_same_weights():
+    metric = LPIPSMetric(heads=HEADS, trained=True)
+    for other in (None, 3, LPIPSMetric(heads=[2*h for h in HEADS], trained=True)):
+        with pytest.raises(MetricError, match='do not merge'): metric.merge(other)
+
+def test_heads_are_not_negative():
+    for bad in (-1., np.nan):
+        with pytest.raises(MetricError, match='negative'): LPIPSMetric(heads=[np.full(3, bad)])
+
+def test_scale_of_features_does_not_matter():
+    big = [[1e25*x for x in layers] for layers in (A, B)]
+    assert np.allclose(perceptual_distances(*big), perceptual_distances(A, B), rtol=1e-5)
+
+def test_heads_of_another_network(tmp_path):
+    rows = write_safetensors(tmp_path/'h.safetensors', {f'lin{i}.model.1.weight': np.ones((1, c, 1, 1), np.float32) for i, c in enumerate(VGG16.feature_channels)})
+    with pytest.raises(ModelError, match='alexnet has'): load_lpips('alexnet', heads=rows)
 
 def test_needs_heads_or_random_numbers():
     with pytest.raises(MetricError, match='heads or rngs'): LPIPSMetric()
     with pytest.raises(MetricError, match='one row'): LPIPSMetric(heads=[np.ones((1, 3, 1, 1))])
 
 def test_in_jit_and_scan():
-    plain, compiled = LPIPSMetric(heads=HEADS), LPIPSMetric(heads=HEADS)
+    plain, compiled = LPIPSMetric(heads=HEADS, trained=True), LPIPSMetric(heads=HEADS, trained=True)
     batches = [(layers(seed=i), layers(seed=20 + i)) for i in range(4)]
     step = nnx.jit(lambda m, a, b: m.update(features_a=a, features_b=b))
     for a, b in batches:
@@ -187,7 +204,7 @@ def test_in_jit_and_scan():
         step(compiled, a, b)
     assert np.isclose(plain.compute()['lpips'], compiled.compute()['lpips'], rtol=1e-6)
     stacked = [[jnp.stack([np.asarray(s[side][i]) for s in batches]) for i in range(3)] for side in range(2)]
-    graphdef, state = nnx.split(LPIPSMetric(heads=HEADS))
+    graphdef, state = nnx.split(LPIPSMetric(heads=HEADS, trained=True))
     def body(state, batch):
         metric = nnx.merge(graphdef, state)
         metric.update(features_a=batch[0], features_b=batch[1])
@@ -196,7 +213,7 @@ def test_in_jit_and_scan():
     assert np.isclose(scanned.compute()['lpips'], plain.compute()['lpips'], rtol=1e-6)
 
 def test_state_is_small_and_of_one_size():
-    metric = LPIPSMetric(heads=HEADS)
+    metric = LPIPSMetric(heads=HEADS, trained=True)
     sizes = set()
     for i in range(3):
         metric.update(features_a=layers(seed=i), features_b=layers(seed=9))
@@ -204,7 +221,7 @@ def test_state_is_small_and_of_one_size():
     assert sizes == {16}
 
 def test_pickles_and_copies():
-    metric = LPIPSMetric(heads=HEADS)
+    metric = LPIPSMetric(heads=HEADS, trained=True)
     metric.update(features_a=A, features_b=B)
     assert pickle.loads(pickle.dumps(nnx.split(metric)[1])) is not None and nnx.clone(metric).compute() == metric.compute()
 
@@ -222,7 +239,7 @@ def test_heads_are_parameters():
     assert len(jax.tree.leaves(gradient)) == 3 and all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
 
 def test_plot(tmp_path):
-    metric = LPIPSMetric(heads=HEADS)
+    metric = LPIPSMetric(heads=HEADS, trained=True)
     metric.update(features_a=A, features_b=B)
     assert metric.plot()[1] is not None and metric.plot(output_dir=tmp_path) == tmp_path/'lpips.png'
 

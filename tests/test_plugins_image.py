@@ -335,3 +335,70 @@ def test_weights_of_the_score_repeat_images():
     assert float(inception_score(p, weights=w)) == pytest.approx(float(inception_score(p.repeat(w, 0))), rel=1e-5)
 
 def test_lpips_is_handed_on(): assert image.LPIPSMetric.__module__ == 'calibrax.metrics.plugins.perceptual'
+
+
+# --- what is refused, left out or no longer lost -------------------------------------------------------------------------
+
+def test_manifold_scores_of_tight_clusters_far_apart():
+    rng = np.random.default_rng(0)
+    r = rng.normal(size=(500, 4))*.01 + np.where(np.arange(500) < 250, 30, -30)[:, None]
+    step = rng.normal(size=r.shape)
+    g = r + .15*step/np.linalg.norm(step, axis=1, keepdims=True)
+    for found in (manifold_scores(r, g), jax.jit(manifold_scores)(r, g)): np.testing.assert_allclose(np.array(found), by_hand(r, g, 3), atol=1e-6)
+
+def test_cmmd_of_extreme_embeddings():
+    x, y = features(40, 6, 1).astype(np.float32), features(50, 6, 2).astype(np.float32)
+    assert np.isclose(clip_mmd(x*1e20, y*1e-20), clip_mmd(x, y), atol=1e-4)
+    assert np.isfinite(jax.grad(lambda a: clip_mmd(a, y))(jnp.asarray(x).at[0].set(0))).all()
+    metric = CMMDMetric(); metric.update(real=np.full((3, 6), np.inf), generated=y)
+    assert math.isnan(metric.compute()['cmmd'])
+
+@pytest.mark.parametrize('rows', [np.full((4, 3), .5), np.array([[1.5, -.5, 0]]), -np.ones((2, 3))], ids=['sum', 'negative', 'logs'])
+def test_what_are_no_probabilities(rows):
+    metric = InceptionScoreMetric()
+    with pytest.raises(MetricError, match='probabilities must be'): metric.update(probabilities=rows)
+    assert metric.count == 0
+
+@each_metric
+def test_masked_rows_are_left_out(make):
+    x, y = features(60, 5, 1), features(60, 5, 2)
+    whole, part = make(), make()
+    keep = np.arange(60) < 40
+    whole.update(real=x[keep], generated=y[keep])
+    part.update(real=np.where(keep[:, None], x, np.nan), generated=y, mask=keep)
+    assert whole.compute() == part.compute()
+    with pytest.raises(MetricError, match='mask'): part.update(real=x, mask=keep[:3])
+
+def test_masked_rows_of_the_score_are_left_out():
+    p = np.random.default_rng(0).dirichlet(np.ones(5), 50)
+    a, b = InceptionScoreMetric(), InceptionScoreMetric()
+    a.update(probabilities=p[:30]); b.update(probabilities=np.where(np.arange(50)[:, None] < 30, p, 9), mask=np.arange(50) < 30)
+    assert a.compute() == b.compute()
+
+@each_metric
+def test_merge_state_and_jit_say_what_is_wrong(make):
+    metric = make()
+    for wrong in (None, 3, InceptionScoreMetric()):
+        with pytest.raises(MetricError, match='cannot merge'): metric.merge(wrong)
+    for state in ({'real': 3}, {'real': (1, 2, 3), 'generated': None}, None):
+        with pytest.raises(MetricError, match='state'): metric.state = state
+    with pytest.raises(MetricError, match='outside of jit'): jax.jit(lambda x: metric.update(real=x))(np.ones((2, 4)))
+
+def test_a_state_of_another_length_is_refused():
+    other = FIDMetric(feature_dim=3); other.update(real=np.eye(3))
+    with pytest.raises(MetricError, match='state of vectors of 3 and 4'): FIDMetric(feature_dim=4).state = other.state
+
+@pytest.mark.parametrize('bad', [[[1., 2.], [0., 1.]], [[1., 2.], [2., 1.]], [[0., 1.], [1., 0.]], [[-1., 0.], [0., 1.]]], ids=str)
+def test_what_is_no_covariance(bad):
+    with pytest.raises(MetricError, match='cov_a'): frechet_distance(np.zeros(2), bad, np.zeros(2), np.eye(2))
+    with pytest.raises(MetricError, match='reference'): FIDMetric(feature_dim=2, reference=(np.zeros(2), bad))
+
+@pytest.mark.parametrize('bad', [[1], 5, (1, 2, 3)], ids=str)
+def test_what_is_no_reference(bad):
+    with pytest.raises(MetricError, match='reference'): FIDMetric(feature_dim=2, reference=bad)
+
+def test_a_network_of_random_weights_is_named(caplog):
+    from flax import nnx
+    from calibrax.metrics.plugins.vgg import AlexNet
+    with caplog.at_level('WARNING'): FIDMetric(features=AlexNet(rngs=nnx.Rngs(0)).features)
+    assert 'random weights' in caplog.text

@@ -340,3 +340,33 @@ def test_clip_metric_of_functions():
     assert m.compute()['clip_score'] == pytest.approx((1 + .5**.5)/2) and m.compute()['ref_clip_score'] == pytest.approx((1 + .5**.5)/2) and m.entries['clip_score'].bounds == (0, 1)
     for arguments in ({}, {'images': [[1, 0]], 'image_embeddings': [[1, 0]], 'texts': ['a']}, {'images': [[1, 0]]}):
         with pytest.raises(MetricError): m.update(**arguments)
+
+def test_clip_metric_merges():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 4))
+    whole, a, b = (E.CLIPScoreMetric() for _ in range(3))
+    whole.update(image_embeddings=x, text_embeddings=y); a.update(image_embeddings=x[:2], text_embeddings=y[:2]); b.update(image_embeddings=x[2:], text_embeddings=y[2:])
+    a.merge(b); close(a.compute()['clip_score'], whole.compute()['clip_score'])
+    b.state = whole.state; assert b.compute() == whole.compute()
+    for other in (None, E.CLIPScoreMetric(scale=1)):
+        with pytest.raises(MetricError, match='cannot merge'): a.merge(other)
+    with pytest.raises(MetricError, match='scale'): E.CLIPScoreMetric(scale=-1)
+
+def test_bertscore_merges_only_its_like():
+    for other in (None, T.BERTScoreMetric(baseline=.5), T.BERTScoreMetric(idf={1: 1.}), T.BERTScoreMetric(empty=0.)):
+        with pytest.raises(MetricError, match='cannot merge'): T.BERTScoreMetric().merge(other)
+
+def test_ragged_lists_wrong_embeddings_and_numpy_baselines():
+    with pytest.raises(MetricError, match='candidate_embeddings'): T.BERTScoreMetric().update(candidate_embeddings=[[1., 2.], [3.]], reference_embeddings=np.ones((1, 2)))
+    for wrong in (np.ones(3), (1,), ([[[1.], [2., 3.]]], [[1, 1]]), None):
+        with pytest.raises(MetricError, match='embed'): T.BERTScoreMetric(embed=lambda s: wrong).update(candidates=['a'], references=['b'])
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 4))
+    close(T.bert_score(x, y, baseline=np.float32(.25)).f1, T.bert_score(x, y, baseline=.25).f1)
+
+def test_encoders_refuse_what_does_not_fit(tmp_path):
+    config, tensors = checkpoint(tmp_path)[:2]
+    network = N.BertEncoder(config, tensors)
+    for bad in (-1, 40):
+        with pytest.raises(MetricError, match='vocabulary'): network(np.array([[1, bad]]), np.ones((1, 2)))
+    for key in ('num_attention_heads', 'num_hidden_layers', 'max_position_embeddings'):
+        with pytest.raises(ModelError, match=key): N.BertEncoder({k: v for k, v in config.items() if k != key}, tensors)
+    with pytest.raises(ModelError, match='shape'): N.BertEncoder(config, {k: v[..., :3] if 'query.weight' in k else v for k, v in tensors.items()})

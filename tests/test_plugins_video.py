@@ -208,3 +208,20 @@ def test_real_arrays(real):
     noisy = (frames + rng.normal(0, 20, frames.shape)).clip(0, 255).astype(np.uint8)
     same, worse = V.vmaf_score(frames, frames, timeout=60), V.vmaf_score(frames, noisy, timeout=60)
     assert same > 90 > worse and V.vmaf_score(np.repeat(frames[..., None], 3, -1), np.repeat(frames[..., None], 3, -1), timeout=60) > 90
+
+
+# --- what is refused, and merging --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('options, words', [({'threads': '2:log_path=/x'}, 'threads'), ({'threads': 0}, 'threads'), ({'threads': True}, 'threads'), ({'timeout': '3'}, 'timeout'), ({'timeout': -1}, 'timeout')])
+def test_numbers_are_numbers(options, words, clips, stand_in):
+    with pytest.raises(MetricError, match=words): V.vmaf_report(*clips, ffmpeg=stand_in(), **options)
+
+def test_merge_and_state(stand_in, clips, monkeypatch):
+    parts = [V.VMAFMetric() for _ in range(3)]
+    for scores, metric in (((60.,)*3, parts[0]), ((100., 30.), parts[1])):
+        monkeypatch.setattr(V, 'vmaf_report', lambda *a, scores=scores, **k: V.VMAFReport(scores=scores))
+        for m in (metric, parts[2]): m.update(reference='a', distorted='b')
+    parts[0].merge(parts[1]); assert parts[0].compute() == parts[2].compute()
+    parts[1].state = json.loads(json.dumps(parts[2].state)); assert parts[1].compute() == parts[2].compute()
+    for other in (None, V.VMAFMetric(lengths=True), V.VMAFMetric(size=(8, 8))):
+        with pytest.raises(MetricError, match='cannot merge'): parts[0].merge(other)

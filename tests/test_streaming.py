@@ -139,6 +139,44 @@ def test_double_precision_is_kept_with_an_example():
         assert float(metric.compute(state)) == pytest.approx((1 + 1e-12)**2, rel=1e-15)
 
 
+@pytest.mark.parametrize('name', ['covariance', 'pearson_correlation', 'r_squared', 'explained_variance', 'concordance_correlation', 'nrmse'])
+def test_batches_far_from_zero_lose_no_digits(name):
+    "Means of a million keep what rounding takes from them"
+    from calibrax.metrics.registry import MetricRegistry
+    x = (RNG.normal(size=300)*3 + 1e6).astype(np.float32)
+    y = (x + RNG.normal(size=300)).astype(np.float32)
+    metric = streaming(name)
+    state = metric.init()
+    for i in range(0, 300, 7): state = metric.update(state, x[i:i + 7], y[i:i + 7])
+    np.testing.assert_allclose(metric.compute(state), MetricRegistry().get_function(name)(x, y), rtol=5e-6)
+
+
+def test_whole_numbers_first_do_not_cut_what_comes_after():
+    for held in (StatefulMetric('median_absolute_error', capacity=10), StatefulMetric('roc_auc', capacity=10)):
+        labels = held.name == 'roc_auc'
+        held.update([1, 2], [0, 1]); held.update([1.5, .25, 3.75], [1, 0, 1] if labels else [1.5, 1.5, 1.5])
+        wanted = held.entry.fn([1, 2, 1.5, .25, 3.75], [0, 1, 1, 0, 1] if labels else [0, 1, 1.5, 1.5, 1.5])
+        assert held.compute()[held.name] == pytest.approx(float(wanted))
+    kept = streaming('roc_auc', capacity=9)
+    with pytest.raises(MetricError, match='whole numbers'): kept.update(kept.init(), [.5, .2], [.5, 1.])
+
+
+def test_double_precision_without_an_example():
+    with jax.enable_x64(True) if hasattr(jax, 'enable_x64') else jax.experimental.enable_x64():
+        assert streaming('mse').init()['sums'].pairs.dtype == np.float64
+        held = StatefulMetric('roc_auc', capacity=10)
+        held.update(1 + 1e-9*np.arange(10), [0, 1]*5)
+        assert held.compute()['roc_auc'] == pytest.approx(.6)
+
+
+def test_names_that_clash_and_settings_that_are_wrong():
+    with pytest.raises(MetricError, match='two metrics are called a_b'): streaming_together({'a': streaming_together({'b': streaming('mse')}), 'a_b': streaming('mae')})
+    with pytest.raises(MetricError, match='a dictionary|names with metrics'): streaming_together([streaming('mse')])
+    with pytest.raises(MetricError, match='num_predictors'): StatefulMetric('r_squared_adjusted').update([1., 2.], [1., 3.])
+    with pytest.raises(MetricError, match='needs num_classes'): streaming('f1_score', average='macro').init([0], [1])
+    assert float(StatefulMetric('mse', capacity=2).metric.compute(streaming('mse').update(streaming('mse').init(), [1., 2., 3.], [0., 0., 0.]))) == pytest.approx(14/3)
+
+
 # --- the object ------------------------------------------------------------------------------------------------------------
 
 def test_state_is_checkpointed_as_a_plain_pytree(tmp_path):
@@ -198,3 +236,37 @@ def test_protocol_names_and_errors():
         with pytest.raises(MetricError, match=says) as e: wrong()
         assert e.value.hint
     assert held.compute()['pearson_correlation'] > 0, 'what failed left the state as it was'
+
+
+def test_clones_and_snapshots_outlive_updates():
+    held = StatefulMetric('mse')
+    held.update([1.], [2.])
+    clone, before = nnx.clone(held), jax.tree.map(lambda v: v, nnx.state(held))
+    held.update([1.], [4.])
+    assert clone.compute() == {'mse': 1} and held.compute() == {'mse': 5}
+    nnx.update(held, before)
+    assert held.compute() == {'mse': 1}
+    giving = StatefulMetric('mse', donate=True)
+    giving.update([1.], [2.]); giving.update([1.], [4.])
+    assert giving.compute() == {'mse': 5}
+
+
+def test_made_of_collections_and_partials_and_of_several_classes():
+    from calibrax.metrics import MetricCollection
+    held = StatefulMetric(MetricCollection(['mse', 'mae']))
+    held.update([1.], [3.])
+    assert held.compute() == {'mse': 4, 'mae': 2}
+    macro = StatefulMetric(partial(C.f1_score, average='macro', num_classes=3))
+    macro.update([0, 1, 2], [0, 1, 1])
+    assert macro.compute()['f1_score'] == pytest.approx(float(C.f1_score([0, 1, 2], [0, 1, 1], average='macro', num_classes=3)))
+    areas = StatefulMetric('roc_auc', capacity=10)
+    areas.update(np.eye(3, dtype=np.float32), [0, 1, 2])
+    assert areas.compute()['roc_auc'] == 1 and 'beyond' not in areas._repr_html_()
+    areas.update(np.eye(3, dtype=np.float32).repeat(4, 0), [0, 1, 2]*4)
+    assert np.isnan(areas.compute()['roc_auc']) and 'samples beyond the capacity' in areas._repr_html_()
+
+
+@pytest.mark.parametrize('made', [lambda: streaming('mse').entry, lambda: streaming('roc_auc', capacity=5), lambda: StatefulMetric('max_error')])
+def test_pickles(made):
+    again = pickle.loads(pickle.dumps(made()))
+    assert again == made() or again.metric == made().metric

@@ -53,11 +53,10 @@ def devices():
     from metric_inputs import same
     mesh = Mesh(np.array(jax.devices()), ('data',))
     assert mesh.size == 8
-    shard_map = partial(jax.shard_map, check_vma=False) if hasattr(jax, 'shard_map') else partial(__import__('jax.experimental.shard_map').experimental.shard_map.shard_map, check_rep=False)
     for metrics, arrays in groups().values():
         all_of = streaming_together({k: m for k, (m, _) in metrics.items()})
         empty = all_of.init(*arrays)
-        parted = shard_map(lambda *a: all_of.sync(all_of.update(empty, *a), 'data'), mesh=mesh, in_specs=(P('data'),)*len(arrays), out_specs=P())
+        parted = jax.shard_map(lambda *a: all_of.sync(all_of.update(empty, *a), 'data'), mesh=mesh, in_specs=(P('data'),)*len(arrays), out_specs=P())
         values = all_of.compute(jax.jit(parted)(*arrays))
         for name, (_, wanted) in metrics.items():
             try: same(values[name], wanted, 3e-5, 3e-6)
@@ -84,7 +83,7 @@ def process(port, index):
     @partial(jax.jit, out_shardings=NamedSharding(mesh, P()))
     def values(p, t, s, hits):
         def one(p, t, s, hits): return f1.compute(f1.sync(f1.update(f1.init(), p, t), 'data')), auc.compute(auc.sync(auc.update(auc.init(), s, hits), 'data'))
-        return jax.shard_map(one, mesh=mesh, in_specs=(P('data'),)*4, out_specs=P(), check_vma=False)(p, t, s, hits)
+        return jax.shard_map(one, mesh=mesh, in_specs=(P('data'),)*4, out_specs=P())(p, t, s, hits)
     got = [float(x) for x in values(*whole)]
     np.testing.assert_allclose(got, [f1_score(p, t, num_classes=3, average='macro'), roc_auc(s, hits)], rtol=1e-5)
     print(got)

@@ -27,9 +27,32 @@ from .errors import DownloadError
 from .files import TEMPORARY, cache_folder
 
 # %% ../../nbs/core/download.ipynb #60844b4f
+def _no_address(source: str, why: str) -> DownloadError:
+    shown = re.sub(r'//[^/@]*@', '//', re.split(r'[?#]', source)[0])
+    return DownloadError(f'{shown!r} is no address: {why}', hint='write https://host/path/file, a space as %20, or give a path')
+
+def _parts(source: str) -> urllib.parse.SplitResult:
+    "The parts of an address or a path; raises `DownloadError` for an address that is none"
+    try: return urllib.parse.urlsplit(source)
+    except ValueError as e: raise _no_address(source, str(e)) from None
+
+def _quoted(url: str) -> str:
+    "An address of ASCII; raises `DownloadError` for one that no server can have"
+    parts = _parts(url)
+    try: host, _ = parts.hostname, parts.port
+    except ValueError as e: raise _no_address(url, str(e)) from None
+    if not host: raise _no_address(url, 'it names no host')
+    if re.search(r'[\s\x00-\x1f\x7f]', url): raise _no_address(url, 'it has a space or a control character')
+    if url.isascii(): return url
+    try: place = parts.netloc if parts.netloc.isascii() else parts.netloc.replace(parts.netloc.rpartition('@')[2].partition(':')[0], host.encode('idna').decode())
+    except UnicodeError as e: raise _no_address(url, str(e)) from None
+    path, query = (urllib.parse.quote(part, safe="/%:@!$&'()*+,;=~?") for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit((parts.scheme, place, path, query, ''))
+
 def _local(source: str) -> Path | None:
     "The file that a path or a `file://` address names; None where it is on the network"
-    parts = urllib.parse.urlsplit(source)
+    parts = _parts(source)
+    if re.match(r'(https?|hf):/(?!/)', source): raise DownloadError(f'{source} has lost a slash', hint='give an address as a string: Path makes one slash of two')
     if len(parts.scheme) < 2: return Path(source).expanduser()      # a single letter is a drive of Windows
     if parts.scheme != 'file': return None
     if parts.netloc not in ('', 'localhost'):
@@ -38,13 +61,13 @@ def _local(source: str) -> Path | None:
 
 def _address(source: str) -> str:
     "The http address of a source; `hf://owner/repository@revision/path` is one of the hub's"
-    scheme = urllib.parse.urlsplit(source).scheme
-    if scheme in ('http', 'https'): return source
+    scheme = _parts(source).scheme
+    if scheme in ('http', 'https'): return _quoted(source)
     if scheme != 'hf': raise DownloadError(f'{_shown(source)}: downloads do not speak {scheme}', hint='use an address with https, http, hf or file, or a path')
     found = re.fullmatch(r'hf://([^/]+)/([^/@]+)(?:@([^/]+))?/(.+)', source)
     if not found: raise DownloadError(f'{source} is no file on the hub', hint='write hf://owner/repository/file, or hf://owner/repository@revision/file')
     owner, name, revision, file = found.groups()
-    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{owner}/{name}/resolve/{revision or 'main'}/{file}"
+    return _quoted(f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{owner}/{name}/resolve/{revision or 'main'}/{file}")
 
 def _shown(url: str) -> str:
     "An address as a message may show it: without a password, and without a query, which can hold a key"
@@ -99,11 +122,16 @@ class _Transfer:
 
     def attempt(self) -> str:
         "Read what comes; the result says what went wrong, in a few words, or nothing"
-        request = urllib.request.Request(self.url, headers=_headers(self.received, self.validator))
+        asked = _headers(self.received, self.validator)
+        request = urllib.request.Request(self.url, headers=asked)
         with urllib.request.urlopen(request, timeout=self.timeout) as answer:
             if self.url.startswith('https:') and not answer.url.startswith('https:'):
                 raise DownloadError(f'{_shown(self.url)} leads to an address without encryption', hint='look at the address')
-            if not _resumes(answer, self.received): self.start(answer)
+            if not ('Range' in asked and _resumes(answer, self.received)):
+                if answer.status == 206 and 'Range' in asked:
+                    self.validator = None       # ask for all of it
+                    return 'the server sent another part than the one asked for'
+                self.start(answer)
             while piece := answer.read(_PIECE):
                 self.file.write(piece)
                 self.received += len(piece)
@@ -112,10 +140,14 @@ class _Transfer:
         return f'the answer ended after {self.received:,} of {self.total:,} bytes'
 
     def start(self, answer: Any) -> None:
+        "Begin anew; raises `DownloadError` for an answer that is not the file as it is"
+        encoding, announced = answer.headers.get('Content-Encoding', 'identity').strip().lower(), (answer.headers.get('Content-Length') or '').strip()
+        wrong = (f'status {answer.status}' if answer.status != 200 else f'the encoding {encoding}' if encoding not in ('', 'identity') else
+                 f'the length {announced[:20]!r}' if announced and not re.fullmatch('[0-9]+', announced) else '')
+        if wrong: raise DownloadError(f'{_shown(self.url)}: the server answered with {wrong}, and not with the file as it is', hint='look at the address, or fetch the file yourself and give its path', details={'url': _shown(self.url), 'status': answer.status})
         self.file.seek(0)
         self.file.truncate()
-        length = answer.headers.get('Content-Length')
-        self.received, self.total, self.validator = 0, int(length) if length else None, _validator(answer)
+        self.received, self.total, self.validator = 0, int(announced) if announced else None, _validator(answer)
 
 # %% ../../nbs/core/download.ipynb #12c37c22
 def _failure(error: Exception, url: str) -> str:
@@ -124,6 +156,7 @@ def _failure(error: Exception, url: str) -> str:
     if isinstance(error, urllib.error.HTTPError):
         if error.code in _BUSY or error.code == 416: return f'the server answered {error.code} {error.reason}'
         raise DownloadError(f'{shown}: the server answered {error.code} {error.reason}', hint=_HTTP_HINTS.get(error.code, 'look at the address'), details={'url': shown, 'status': error.code}) from None
+    if isinstance(error, (http.client.InvalidURL, UnicodeError)): raise _no_address(shown, 'the server leads to what is none') from None
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, (socket.gaierror, ConnectionRefusedError)) or (isinstance(error, urllib.error.URLError) and isinstance(reason, str)):
         raise DownloadError(f'{shown} cannot be reached: {getattr(reason, "strerror", None) or reason}',
@@ -137,7 +170,7 @@ def _fetch(transfer: _Transfer) -> None:
     for number in range(_ATTEMPTS):
         if number: time.sleep(_PAUSE*2**(number - 1))
         try: why = transfer.attempt()
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, UnicodeError) as e:
             why = _failure(e, transfer.url)
             if isinstance(e, urllib.error.HTTPError) and e.code == 416: transfer.validator = None      # start again
         if not why: return
@@ -169,6 +202,14 @@ _claiming = threading.Lock()
 def is_offline() -> bool: # True where `CALIBRAX_OFFLINE` is set to anything but 0, false or no
     "Whether downloads are forbidden."
     return os.environ.get('CALIBRAX_OFFLINE', '').strip().lower() not in ('', '0', 'false', 'no')
+
+def _check_types(source: Any, folder: Any, name: Any, timeout: Any) -> None:
+    "Raise `DownloadError` for arguments of other types"
+    def is_path(value: Any) -> bool: return isinstance(value, str) or (isinstance(value, os.PathLike) and isinstance(os.fspath(value), str))
+    if not is_path(source) or not source: raise DownloadError(f'source must be an address or a path, not {source!r}', hint='give a string or a Path')
+    if folder is not None and not is_path(folder): raise DownloadError(f'folder must be a path, not {folder!r}', hint='leave it out for the cache of calibrax')
+    if name is not None and not isinstance(name, str): raise DownloadError(f'name must be a file name, not {name!r}', hint='leave it out for the last part of the address')
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < 1e9: raise DownloadError(f'timeout must be seconds above 0, not {timeout!r}', hint='30 is usual')
 
 def _destination(url: str, folder: str | os.PathLike[str] | None, name: str | None) -> Path:
     "Where a download goes: in the cache, each address has a folder of its own"
@@ -210,6 +251,7 @@ def download(
     The file appears whole or not at all, also when several processes want it at once. Raises `DownloadError` (an `OSError`)
     when it cannot be had, when its hash is another one (both are named; nothing of yours is removed), and at once,
     without a call to the network, when `CALIBRAX_OFFLINE` is set and the file is not here yet."""
+    _check_types(source, folder, name, timeout)
     wanted, source = _hash_wanted(sha256), os.fspath(source)
     if (local := _local(source)) is not None:
         if not local.is_file(): raise DownloadError(f'there is no file {local}', hint='look at the path; an address begins with https://', details={'path': str(local)})

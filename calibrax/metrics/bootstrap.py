@@ -162,7 +162,7 @@ def _rows(values: Any, rows: NDArray[Any]) -> Any: return [values[i] for i in ro
 class BootstrapMetric:
     "A metric with its bootstrap interval."
     def __init__(self,
-        metric: AnyMetric, # the name of a metric, or a function of predictions and targets that gives one number
+        metric_fn: AnyMetric, # the name of a metric, or a function of predictions and targets that gives one number
         *,
         num_resamples: int | None = None, # how many; 1000 by default
         confidence: float = 0.95, # how often the interval is to hold the truth
@@ -175,7 +175,7 @@ class BootstrapMetric:
         check_choice(resampling, ('multinomial', 'poisson'), 'resampling')
         if num_resamples is not None and num_bootstraps is not None: raise ConfigError('num_resamples and num_bootstraps are the same argument', hint='give num_resamples alone')
         count = next((c for c in (num_resamples, num_bootstraps) if c is not None), DEFAULT_RESAMPLES)
-        self.entry, self.num_resamples, self.confidence = entry_of(metric), _count(count, 'num_resamples'), check_confidence(confidence)
+        self.entry, self.num_resamples, self.confidence = entry_of(metric_fn), _count(count, 'num_resamples'), check_confidence(confidence)
         self.method, self.resampling, self.seed = method, resampling, seed
         self.name = self.entry.name
 

@@ -6,7 +6,8 @@
 __all__ = ['streaming_of', 'MetricCollection', 'MetricSuite', 'ThresholdMetric', 'ThresholdResult', 'WeightedMetric']
 
 # %% ../../nbs/metrics/composition.ipynb #fba9454a
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ def _part_of(metric: AnyMetric, optional: bool = False) -> _Part:
     inner = _part_of(metric.func)
     return _Part(inner.entry, FrozenDict({**inner.arguments, **metric.keywords}), optional)
 
+# %% ../../nbs/metrics/composition.ipynb #b2162e26
 class _Listed:
     def __init__(self,
         metrics: Mapping[str, Any] | Sequence[Any] = (), # name → function, name of a registered metric, or collection; or a list of these
@@ -54,10 +56,13 @@ class _Listed:
     ) -> None:
         self.prefix, self.postfix, self._arguments = prefix, postfix, arguments
         self._parts: dict[str, _Part | _Listed] = {}
+        if isinstance(metrics, _Listed): metrics = [metrics]
         if isinstance(metrics, str): raise MetricError(f'metrics: expected several, found the text {metrics!r}', hint=f"give a list: ['{metrics}']")
         for name, metric in metrics.items() if isinstance(metrics, Mapping) else [(None, m) for m in metrics]:
-            if name is None and isinstance(metric, _Listed): self._parts.update(metric._flat())
-            else: self.add(name if name is not None else metric if isinstance(metric, str) else _part_of(metric).entry.name, metric)
+            more: Mapping[str, Any] = metric._flat() if name is None and isinstance(metric, _Listed) else {name if name is not None else metric if isinstance(metric, str) else _part_of(metric).entry.name: metric}
+            if twice := [n for n in more if n in self._parts]: raise _same_name(twice[0])
+            for n, one in more.items(): _Listed.add(self, n, one)
+        self._flat()
         unknown = [k for k in arguments if self._parts and not any(p.entry.takes(k) for p in self._flat().values())]
         if unknown: raise MetricError(f"no metric among {', '.join(self._flat())} takes {', '.join(unknown)}", hint='look at the signatures with help(), or leave the argument out')
 
@@ -65,19 +70,32 @@ class _Listed:
         "All metrics, also those of collections within."
         found: dict[str, _Part] = {}
         for name, part in self._parts.items():
-            if isinstance(part, _Listed): found.update({f'{name}_{inner}': p for inner, p in part._flat().items()})
-            else: found[name] = part
+            more = {f'{name}_{inner}': p for inner, p in part._flat().items()} if isinstance(part, _Listed) else {name: part}
+            if twice := [n for n in more if n in found]: raise _same_name(twice[0])
+            found.update(more)
         def with_arguments(p: _Part) -> _Part: return p._replace(arguments=FrozenDict({**{k: v for k, v in self._arguments.items() if p.entry.takes(k)}, **p.arguments}))
         return {f'{self.prefix}{name}{self.postfix}': with_arguments(p) for name, p in found.items()}
 
     def add(self,
         name: str, # what its result is called
-        function: Any, # a function of predictions and targets, the name of a registered metric, or a collection
+        fn: Any, # a function of predictions and targets, the name of a registered metric, or a collection
     ) -> None:
-        "Add a metric, or replace the one of that name."
-        if not (callable(function) or isinstance(function, (str, MetricEntry, _Listed))):
-            raise MetricError(f'{name}: expected a function, found {type(function).__name__}', hint='give functions of predictions and targets, or names of registered metrics')
-        self._parts[name] = function if isinstance(function, _Listed) else _part_of(function)
+        "Add a metric, or replace the one of that name; raises `MetricError` where a result of another one has that name already."
+        if not (callable(fn) or isinstance(fn, (str, MetricEntry, _Part, _Listed))):
+            raise MetricError(f'{name}: expected a function, found {type(fn).__name__}', hint='give functions of predictions and targets, or names of registered metrics')
+        before = dict(self._parts)
+        self._parts[name] = _as_it_is(fn) if isinstance(fn, _Listed) else fn if isinstance(fn, _Part) else _part_of(fn)
+        try: self._flat()
+        except MetricError:
+            self._parts = before
+            raise
+
+def _as_it_is(collection: _Listed) -> _Listed: # later changes of it stay its own
+    made = _Listed()
+    made._parts = dict(collection._flat())
+    return made
+
+def _same_name(name: str) -> MetricError: return MetricError(f'metrics: two results are called {name!r}', hint="give names of your own, e.g. {'macro_f1': …, 'micro_f1': …}, or a prefix to the inner collection")
 
 # %% ../../nbs/metrics/composition.ipynb #5867b27c
 class _Named(_Listed):
@@ -102,6 +120,19 @@ class _Named(_Listed):
         "Names, directions, and what they stand for."
         return Table(('metric', '', 'what it is'), tuple((n, p.entry.direction.arrow, p.entry.description) for n, p in self._flat().items()), widest=60)
 
+    def keys(self) -> list[str]: # in the order of adding
+        "What the results are called, so that `dict(collection)` has the entries."
+        return self.names
+
+    def items(self) -> list[tuple[str, MetricEntry]]: # in the order of adding
+        "Names of results with what is known of the metrics."
+        return list(self.entries.items())
+
+    def __getitem__(self, name: str) -> MetricEntry:
+        if name not in (entries := self.entries): raise RegistryError(f"Metric '{name}' not found in collection", hint=f"there are {', '.join(entries) or 'none'}")
+        return entries[name]
+
+    def __iter__(self) -> Iterator[str]: return iter(self.names)
     def __len__(self) -> int: return len(self._flat())
     def __contains__(self, name: object) -> bool: return name in self._parts or name in self._flat()
     def __repr__(self) -> str: return f"MetricCollection({', '.join(self.names)})"
@@ -150,9 +181,10 @@ class _Functional(_Named):
         return {**arguments, **{k: v for k, v in keywords.items() if any(e.takes(k) for e in entries.values())}}
 
 # %% ../../nbs/metrics/composition.ipynb #21e37b4d
-def _stream(part: _Part, capacity: int | None) -> StreamingMetric:
+def _stream(part: _Part, capacity: Any) -> StreamingMetric:
     "Samples are kept only where statistics do not merge"
     d = part.entry.decomposition
+    if isinstance(capacity, np.integer): capacity = int(capacity)
     return streaming(part.entry, capacity=capacity if d is None or d.merge is None else None, **part.arguments)
 
 def streaming_of(
@@ -161,10 +193,12 @@ def streaming_of(
     capacity: int | None = None, # how many samples to keep where statistics do not merge
     **arguments: Any, # static arguments of the metric
 ) -> StreamingMetric: # pure functions over a state
-    "Any metric that can be streamed, as a streaming metric; raises `MetricError` for others."
-    if isinstance(metric, StreamingMetric): return metric
-    for made in (getattr(metric, 'streaming', None), getattr(metric, 'metric', None)): # of a collection, and of a StatefulMetric
-        if isinstance(made, StreamingMetric): return made
+    "Any metric that can be streamed, as a streaming metric; raises `MetricError` for others, and for arguments given to one that has its own."
+    made = next((m for m in (metric, getattr(metric, 'streaming', None), getattr(metric, 'metric', None)) if isinstance(m, StreamingMetric)), None) # itself, of a collection, and of a StatefulMetric
+    if made is not None:
+        set_late = [k for k, v in {'capacity': capacity, **arguments}.items() if v is not None]
+        if set_late: raise MetricError(f"{', '.join(set_late)}: {made.name} has its arguments already", hint='give them where the collection or the streaming metric is made')
+        return made
     part = _part_of(metric)
     return _stream(part._replace(arguments=FrozenDict({**part.arguments, **arguments})), capacity)
 
@@ -188,11 +222,16 @@ class _Streamed(MetricPlotMixin, _Functional):
 
     @property
     def state(self) -> State | None: # a pytree of arrays; None before the first batch
-        "A copy of the state: pickle it, or give it to any checkpointer."
+        "A copy of the state: pickle it, or give it to any checkpointer. One of other metrics cannot be set: a `MetricError`."
         return _copy(self._state)
 
     @state.setter
-    def state(self, state: State | None) -> None: self._state = _copy(state)
+    def state(self, state: State | None) -> None:
+        if state is not None: _check_state(state, self)
+        self._state = _copy(state)
+
+    @property
+    def _chooses(self) -> bool: return any(p.optional for p in self._flat().values())
 
     @property
     def streaming(self) -> StreamingMetric: # init, update, merge, compute, sync
@@ -203,7 +242,8 @@ class _Streamed(MetricPlotMixin, _Functional):
     def _fitting(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> StreamingMetric:
         "Of a whole domain, those that fit the first batch and can be streamed; of all others, all"
         given = [*arrays, *(named[k] for k in ('predictions', 'targets')[len(arrays):] if k in named)]
-        if self._streaming is not None or len(given) < 2: return self.streaming
+        if self._state is not None or len(given) < 2 or (self._streaming is not None and not self._chooses): return self.streaming
+        self._left_out = {}
         p, t = (x if isinstance(x, jax.Array) else as_array(x) for x in given[:2])
         metrics: dict[str, StreamingMetric] = {}
         for name, part in self._flat().items():
@@ -219,6 +259,18 @@ class _Streamed(MetricPlotMixin, _Functional):
             if why: self._left_out[name] = why
         self._streaming = streaming_together(metrics)
         return self._streaming
+
+# %% ../../nbs/metrics/composition.ipynb #390fa4a7
+def _check_state(state: State, owner: _Streamed) -> None:
+    if owner._chooses and owner._streaming is None: raise MetricError('state: the metrics of a domain are chosen by the first batch, and there was none', hint='update() it with a batch first, or pickle the whole collection')
+    wrong = MetricError('state: it is not one of these metrics', hint=f"make it with a collection of {', '.join(owner.names)} and the same arguments")
+    def shapes(x: State) -> Any: return str(jax.tree.structure(x)), [np.shape(leaf) for leaf in jax.tree.leaves(x)]
+    try: expected = jax.eval_shape(owner.streaming.init)
+    except MetricError: # it needs an example; the names are known without one
+        owners = getattr(owner.streaming, '_owners')()
+        if not isinstance(state, Mapping) or set(state) != set(owners.values()): raise wrong from None
+        return
+    if shapes(state) != shapes(expected): raise wrong
 
 # %% ../../nbs/metrics/composition.ipynb #c56ae0a3
 class _Batches(_Streamed):
@@ -243,6 +295,11 @@ class _Batches(_Streamed):
         if self._state is not None: return self._state
         return metric.init(*arrays, **{k: v for k, v in named.items() if k not in ('mask', 'weights')})
 
+    def _ready(self, named: Mapping[str, Any]) -> Callable[[], None]: # the batch is seen now, and taken when the function is called
+        metric = self._fitting((), named)
+        state = metric.update(self._first(metric, (), named), **named)
+        return partial(setattr, self, '_state', state)
+
     def _shown(self, values: Mapping[str, Any]) -> NamedValues:
         found = jax.device_get(values)
         return NamedValues({n: _number_of(found[n]) for n in self.names if n in found}, self.entries, self._left_out)
@@ -253,8 +310,9 @@ class _Batches(_Streamed):
         return self._shown(self.streaming.compute(self._state))
 
     def reset(self) -> None:
-        "Forget all batches."
+        "Forget all batches; of a whole domain, the next one chooses again what fits."
         self._state = None
+        if self._chooses: self._streaming, self._left_out = None, {}
 
 # %% ../../nbs/metrics/composition.ipynb #de981960
 class MetricCollection(_Batches):
@@ -273,11 +331,11 @@ class MetricCollection(_Batches):
 
     def add(self,
         name: str, # what its result is called
-        function: Any, # a function of predictions and targets, the name of a registered metric, or a collection
+        fn: Any, # a function of predictions and targets, the name of a registered metric, or a collection
     ) -> None:
-        "Add a metric, or replace the one of that name; raises `MetricError` between batches."
+        "Add a metric, or replace the one of that name; raises `MetricError` between batches, and where a result of another one has that name already."
         self._unchanged()
-        super().add(name, function)
+        super().add(name, fn)
 
     def remove(self,
         name: str, # as it was added
@@ -286,15 +344,29 @@ class MetricCollection(_Batches):
         self._unchanged()
         super().remove(name)
 
+    def clone(self, *,
+        prefix: str | None = None, # before every name; as it is here when None
+        postfix: str | None = None, # behind every name; as it is here when None
+    ) -> 'MetricCollection': # a collection of its own
+        "The same metrics, without batches: one for training, one for validation."
+        made, before, behind = copy(self), self.prefix if prefix is None else prefix, self.postfix if postfix is None else postfix
+        made.__dict__.update(_parts=dict(self._parts), _state=None, _streaming=None, _left_out={}, prefix=before, postfix=behind, name=f'{before}metrics{behind}')
+        return made
+
     def _unchanged(self) -> None:
         if getattr(self, '_state', None) is not None: raise MetricError('the collection has a state, which fits the metrics that it has', hint='reset() it first')
         self._streaming, self._left_out = None, {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ('prefix', 'postfix', 'capacity') and name in self.__dict__: self._unchanged()
+        super().__setattr__(name, value)
+
     def merge(self,
         other: 'MetricCollection', # the same metrics, over other data
     ) -> None:
-        "Take in the batches of another collection, which stays as it is; raises `MetricError` where the metrics differ."
+        "Take in the batches of another collection, which stays as it is; raises `MetricError` where the metrics or their arguments differ."
         if self.names != other.names: raise MetricError(f"there are {', '.join(self.names)} here, and {', '.join(other.names)} there", hint='only collections of the same metrics can be merged')
         if other._state is None: return
-        if self._streaming is None: self._streaming, self._left_out = other._streaming, dict(other._left_out)
+        if self._chooses and self._state is None: self._streaming, self._left_out = other._streaming, dict(other._left_out)
+        if self.streaming != other.streaming: raise MetricError('the metrics have the same names, but not the same arguments', hint='only collections of the same metrics with the same arguments can be merged')
         self._state = other.state if self._state is None else self.streaming.merge(self._state, other._state)

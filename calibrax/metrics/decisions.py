@@ -8,8 +8,9 @@ __all__ = ['WeightedMetric', 'ThresholdResult', 'ThresholdMetric']
 # %% ../../nbs/metrics/decisions.ipynb #2cd8c0fe
 from collections.abc import Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -19,6 +20,7 @@ from ..core.figures import COLORS, figure_style
 from ..core.models import MetricDirection
 from ..core.records import OMITTED, IndexedRecord, record
 from .named import AnyMetric, entry_of
+from .reduction import check_choice
 from .registry import MetricRegistry
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% ../../nbs/metrics/decisions.ipynb #c63bb8a5
+def _is_number(x: Any) -> bool: return np.ndim(x) == 0 and not isinstance(x, (str, bytes)) and isinstance(x, SupportsFloat)
+
 class _Weighted:
     def __init__(self,
         weights: Mapping[str, float], # metric → weight
@@ -34,7 +38,13 @@ class _Weighted:
         bounds: Mapping[str, tuple[float, float]] | None = None, # metric → lowest and highest value, for `scaled`; those of the registry otherwise
         directions: Mapping[str, MetricDirection | str] | None = None, # metric → `higher` or `lower`, for `scaled`; those of the registry otherwise
     ) -> None:
+        for given, what in ((weights, 'weights'), (bounds or {}, 'bounds'), (directions or {}, 'directions')):
+            if not isinstance(given, Mapping): raise MetricError(f'{what}: expected a dictionary, found {type(given).__name__}', hint='give what belongs to each metric by its name')
+            strange = [n for n in given if n not in weights]
+            if strange: raise MetricError(f'{what}: there is no weight for {strange[0]!r}', hint=f"the weights are of {', '.join(map(str, weights))}")
         if not weights: raise MetricError('weights: there are none', hint="give a weight for each metric, e.g. {'accuracy': 2, 'brier_score': 1}")
+        wrong = [n for n, w in weights.items() if not _is_number(w)]
+        if wrong: raise MetricError(f'weights: {wrong[0]} has {weights[wrong[0]]!r}', hint='weights are finite numbers')
         bad = [n for n, w in weights.items() if not np.isfinite(w) or (scaled and w < 0)]
         if bad: raise MetricError(f'weights: {bad[0]} has {weights[bad[0]]}', hint='with scaled=True more is better for all: give weights from 0 on' if scaled else 'weights are finite numbers')
         self._weights, self.scaled = {n: float(w) for n, w in weights.items()}, scaled
@@ -43,7 +53,10 @@ class _Weighted:
     @staticmethod
     def _worst_and_best(name: str, bounds: Mapping[str, tuple[float, float]], directions: Mapping[str, MetricDirection | str]) -> tuple[float, float]:
         known = MetricRegistry().get(name) if name in MetricRegistry() else None
-        low, high = bounds.get(name, known.bounds if known else (-np.inf, np.inf))
+        span = bounds.get(name, known.bounds if known else (-np.inf, np.inf))
+        if not (isinstance(span, (tuple, list)) and len(span) == 2 and all(map(_is_number, span))): raise MetricError(f'bounds: {name} has {span!r}', hint=f"give the lowest and the highest value: bounds={{'{name}': (0, 10)}}")
+        low, high = span
+        if name in directions: check_choice(directions[name], ('lower', 'higher'), 'direction')
         direction = MetricDirection(directions.get(name, known.direction if known else MetricDirection.INFO))
         if direction == MetricDirection.INFO: raise MetricError(f'{name}: which way is better is not known', hint=f"say directions={{'{name}': 'higher'}} or 'lower'")
         if not (np.isfinite(low) and np.isfinite(high) and low < high): raise MetricError(f'{name} lies between {format_number(low)} and {format_number(high)}: it cannot be put between worst and best', hint=f"say what you would call lowest and highest: bounds={{'{name}': (0, 10)}}")
@@ -69,12 +82,15 @@ class WeightedMetric(_Weighted):
         "What each metric adds; raises `RegistryError` (a KeyError) for a metric without a value."
         missing = [n for n in self._weights if n not in metric_values]
         if missing: raise RegistryError(f"no value of {', '.join(missing)}", hint=f"there are {', '.join(map(str, metric_values)) or 'none'}")
+        wrong = [n for n in self._weights if not _is_number(metric_values[n])]
+        if wrong: raise MetricError(f'metric_values: {wrong[0]} has {metric_values[wrong[0]]!r}', hint='give one number for each metric')
         weights = self.normalized_weights if self.scaled else self._weights
         return {n: w*self._turned(n, float(metric_values[n])) for n, w in weights.items()}
 
     def _turned(self, name: str, value: float) -> float:
-        worst, best = self._span.get(name, (0.0, 1.0))
-        return (value - worst)/(best - worst)
+        if not self.scaled: return value
+        worst, best = self._span[name]
+        return float(np.clip((value - worst)/(best - worst), 0, 1))
 
     def compute(self,
         metric_values: Mapping[str, Any], # metric → value, at least of those that have weights
@@ -181,7 +197,7 @@ class ThresholdMetric:
     ) -> ThresholdResult: # value and verdict
         "The verdict on a value that was computed elsewhere; bounds are rounded as the value was."
         found = np.asarray(value)
-        if found.dtype.kind != 'f': found = found.astype(float)
+        if not jnp.issubdtype(found.dtype, jnp.floating): found = found.astype(float)
         low, high = self.min_value, self.max_value
         passed = (low is None or found >= found.dtype.type(low)) and (high is None or found <= found.dtype.type(high)) and not np.isnan(found)
         return ThresholdResult(value=float(found), passed=bool(passed), threshold=high if high is not None else low, metric_name=self.metric_name, min_value=low, max_value=high)     # type: ignore[arg-type]

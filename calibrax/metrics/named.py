@@ -69,6 +69,8 @@ def why_not(
         return f"needs {', '.join(k for k in required[2:] if k not in given)}"
     cut = 'threshold' in given and entry.takes('threshold') and predictions.shape == targets.shape # scores that become classes
     if cut or entry.inputs.fits(predictions, targets): return ''
+    lengths = predictions.shape[:1], targets.shape[:1]
+    if all(lengths) and lengths[0] != lengths[1]: return f'takes as many predictions as targets, not {lengths[0][0]} and {lengths[1][0]}'
     return f"takes {entry.inputs.value.replace('_', ' ')}, not {_said(predictions)} and {_said(targets)}"
 
 # %% ../../nbs/metrics/named.ipynb #97d0f2d8

@@ -6,9 +6,10 @@
 __all__ = ['MetricRegistry', 'register_metric', 'pure_metric']
 
 # %% ../../nbs/metrics/registry.ipynb #3ad98d58
+import copyreg
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ParamSpec, TypeVar
@@ -158,6 +159,17 @@ def register_metric(
         MetricRegistry().register(name, entry, replace=replace)
         return function
     return decorate
+
+def _registered(name: str) -> MetricEntry: return MetricRegistry().get(name)
+def _entry(facts: Mapping[str, Any]) -> MetricEntry: return MetricEntry(**facts)
+
+def _reduced(entry: MetricEntry) -> tuple[Any, ...]:
+    "A registered entry is pickled by its name: its functions may be made by others, which no name finds"
+    registry = MetricRegistry()
+    if entry.name in registry and registry.get(entry.name) == entry: return _registered, (entry.name,)
+    return _entry, ({f.name: getattr(entry, f.name) for f in fields(entry)},)
+
+copyreg.pickle(MetricEntry, _reduced)
 
 # %% ../../nbs/metrics/registry.ipynb #9688c0db
 def pure_metric(

@@ -8,6 +8,7 @@ __all__ = ['FrozenBackboneMetric', 'LearnedMetric', 'StatefulMetric']
 # %% ../../nbs/metrics/stateful.ipynb #f31ece92
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -75,7 +76,7 @@ class LearnedMetric(MetricPlotMixin, nnx.Module):   # type: ignore[misc]
         "The metric's name."
         return self._name
 
-# %% ../../nbs/metrics/stateful.ipynb #eb289c15
+# %% ../../nbs/metrics/stateful.ipynb #9d4d148b
 def _raw(variable: Any) -> Any: return variable.get_raw_value() if hasattr(variable, 'get_raw_value') else variable.raw_value
 
 def _set_raw(variable: Any, value: Any) -> None: # set_value would look at every array again, which takes longer than an update
@@ -87,19 +88,25 @@ def _plain(values: Any) -> Any:
     if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values)): return values
     return jax.tree.map(lambda x: float(x) if np.ndim(x) == 0 else np.asarray(x), jax.device_get(values))
 
+# %% ../../nbs/metrics/stateful.ipynb #eb289c15
 class _Holding(MetricPlotMixin, nnx.Module):   # type: ignore[misc]
     def __init__(self,
-        metric: str | Callable[..., Any] | StreamingMetric, # a registered name, a metric function, or a streaming metric
+        metric: str | Callable[..., Any] | StreamingMetric | Any, # a registered name, a metric function or a partial of one, a streaming metric, or a MetricCollection
         *,
         name: str | None = None, # of the value; the metric's own when None
         capacity: int | None = None, # how many samples to keep, for metrics whose statistics do not merge
+        donate: bool = False, # whether an update may write over the arrays of the old state: then clones and `nnx.state` of earlier steps are lost
         **static: Any, # what the function takes besides arrays: num_classes, average, …
     ) -> None:
-        if isinstance(metric, StreamingMetric):
-            if static or name or capacity: raise MetricError('a streaming metric has its arguments already', hint='give them to streaming(…)')
-            self._metric = metric
-        else: self._metric = streaming(metric, name=name, capacity=capacity, **static)
-        self.state = MetricState(None)
+        made = metric if isinstance(metric, StreamingMetric) else getattr(metric, 'streaming', None)
+        if isinstance(made, StreamingMetric):
+            if static or name or capacity: raise MetricError('a streaming metric has its arguments already', hint='give them to streaming(…), or to the collection')
+            self._metric = made
+        else:
+            source: Any = metric
+            if isinstance(source, partial): source, static = source.func, {**source.keywords, **static}
+            self._metric = streaming(source, name=name, capacity=capacity, **static)
+        self._donate, self.state = donate, MetricState(None)
         self.reset()
 
     @property
@@ -124,7 +131,7 @@ class _Holding(MetricPlotMixin, nnx.Module):   # type: ignore[misc]
 
     def reset(self) -> None:
         "Forget every batch."
-        try: _set_raw(self.state, self._metric.init())
+        try: _set_raw(self.state, None if self._metric.keeps_samples else self._metric.init())
         except MetricError: _set_raw(self.state, None) # the first batch will tell its shape
 
     def _of(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> State:
@@ -140,8 +147,9 @@ class StatefulMetric(_Holding):
         *arrays: ArrayLike, # of one batch, as the metric takes them
         **named: ArrayLike | None, # arrays by name; `mask` and `weights`
     ) -> None:
-        "Take a batch; the arrays of the old state are used up."
-        _set_raw(self.state, self._metric.donated(self._of(arrays, named), arrays, named))
+        "Take a batch."
+        state = self._of(arrays, named)
+        _set_raw(self.state, self._metric.donated(state, arrays, named) if self._donate else self._metric.update(state, *arrays, **named))
 
     def forward(self,
         *arrays: ArrayLike, # of one batch
@@ -153,7 +161,7 @@ class StatefulMetric(_Holding):
         return self._named(value)
 
     def compute(self) -> dict[str, Any]: # name → number, or an array where the metric gives one
-        "The values over all batches since `reset`; raises `MetricError` when there was none and the state's shape is not known."
+        "The values over all batches since `reset`: of no batch what the function gives for no samples, or a `MetricError` where the state has no shape yet."
         state = _raw(self.state)
         if state is None: raise MetricError(f'{self.name} has taken no batch', hint='call update first')
         return self._named(self._metric.compute(state))
@@ -169,10 +177,11 @@ class StatefulMetric(_Holding):
     def sync(self,
         axis_name: str, # of the mesh
     ) -> None:
-        "Take the states of all devices, inside of `jax.shard_map`."
+        "Take the states of all devices, inside of `jax.shard_map`; once, or each sample counts again."
         _set_raw(self.state, self._metric.sync(_raw(self.state), axis_name))
 
     def __repr__(self) -> str: return f'StatefulMetric({self.name})'
     def _repr_html_(self) -> str:
         if _raw(self.state) is None: return Table(('metric', 'value'), ((self.name, 'no batch yet'),))._repr_html_()
-        return Table(('metric', 'value'), tuple((k, format_number(v) if isinstance(v, float) else f'array {np.shape(v)}') for k, v in self.compute().items()))._repr_html_()
+        left = {jax.tree_util.keystr(p): int(x) for p, x in jax.tree_util.tree_leaves_with_path(_raw(self.state)) if 'missed' in jax.tree_util.keystr(p) and int(x)}
+        return Table(('metric', 'value'), (*(('samples beyond the capacity', str(n)) for n in left.values()), *((k, format_number(v) if isinstance(v, float) else f'array {np.shape(v)}') for k, v in self.compute().items())))._repr_html_()

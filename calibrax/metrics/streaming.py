@@ -26,18 +26,12 @@ from .arrays import as_array, floating, sample_weights
 from .compilation import Compiled, sharing, statistics_of
 from .declarations import Decomposition, MetricEntry, MetricInputs, MetricTier, add, taken
 from .evaluation import named_metrics
+from .moments import two_sum
 from .reduction import divide
 from .registry import MetricRegistry
 
 # %% ../../nbs/metrics/streaming.ipynb #216bc462
 State: TypeAlias = Any # a pytree of arrays
-
-def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    "The rounded sum, and what rounding took from it"
-    total = a + b
-    part = total - a
-    lost = (a - (total - part)) + (b - part)
-    return total, jnp.where(jnp.isfinite(total), lost, 0)
 
 def exact_sum(
     first: Any, # a pytree of pairs, shape (2, …): sums and what rounding took from them
@@ -45,8 +39,8 @@ def exact_sum(
 ) -> Any: # likewise
     "Add sums that are kept with what rounding takes from them."
     def one(a: jax.Array, b: jax.Array) -> jax.Array:
-        total, lost = _two_sum(a[0], b[0])
-        return jnp.stack(_two_sum(total, lost + a[1] + b[1]))
+        total, lost = two_sum(a[0], b[0])
+        return jnp.stack(two_sum(total, lost + a[1] + b[1]))
     return jax.tree.map(one, first, second)
 
 def as_pair(
@@ -91,6 +85,8 @@ class _Functions(ABC):
     name: str
     entry: MetricEntry | None
 
+    keeps_samples = False # whether the state holds samples, whose shape the first batch tells
+
     @abstractmethod
     def _initial(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> State: "The state of no data"
     @abstractmethod
@@ -111,8 +107,9 @@ class _Functions(ABC):
         return self._merged(state, batch), self._value(batch)
 
     def _synced(self, state: State, axis_name: str) -> State:
-        "The states of all devices, merged in their order"
-        states = jax.tree.map(lambda x: jax.lax.all_gather(x, axis_name), state)
+        "The states of all devices, merged in their order. Gathered by a sum, so that JAX knows the result to be the same everywhere"
+        here, devices = jax.lax.axis_index(axis_name), jax.lax.psum(1, axis_name)  # type: ignore[no-untyped-call]
+        states = jax.tree.map(lambda x: jax.lax.psum(jnp.zeros((devices, *x.shape), x.dtype).at[here].set(x), axis_name), state)    # type: ignore[no-untyped-call]
         first, rest = jax.tree.map(lambda x: x[0], states), jax.tree.map(lambda x: x[1:], states)
         return jax.lax.scan(lambda a, b: (self._merged(a, b), None), first, rest)[0]
 
@@ -122,7 +119,7 @@ def _program(step: str, donate: bool = False) -> Any:
     "A method of the functions above as a compiled program of a metric and its operands, which equal metrics share"
     return jax.jit(lambda metric, *operands: getattr(metric, step)(*operands), static_argnums=0, donate_argnums=1 if donate else ())
 
-def _converted(x: Any, name: str) -> Any: return x if isinstance(x, jax.Array) or x is None else as_array(x, name)
+def _converted(x: Any, name: str) -> Any: return x if isinstance(x, jax.Array) else as_array(x, name)
 
 def _batch_of(arrays: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     for x in (*arrays, *named.values()):
@@ -248,7 +245,10 @@ def _sample(entry: MetricEntry, static: Mapping[str, Any], state_of: Callable[[t
     except MetricError as e: raise MetricError(f'{entry.name}: {e.message}', hint=f'{e.hint}; or give an example of a batch') from None
     if made is None or shapes[0] != shapes[1]:
         raise MetricError(f'the state of {entry.name} has a shape that depends on its data', hint=f"give an example: init({', '.join(_signature(entry))}), a batch or arrays of its shapes")
-    return made(static.get('num_classes'), _SIZE)
+    return _wide(made(static.get('num_classes'), _SIZE))
+
+def _wide(arrays: tuple[Any, ...]) -> tuple[Any, ...]: # in double precision where JAX is set to it
+    return tuple(x.astype(jax.dtypes.canonicalize_dtype(float)) if x.dtype.kind == 'f' else x for x in arrays)
 
 # %% ../../nbs/metrics/streaming.ipynb #6585d1af
 def _change(merge: Any) -> Any: return getattr(merge, 'change', None)
@@ -281,7 +281,11 @@ def _prepared(entry: MetricEntry, static: Mapping[str, Any], found: Mapping[str,
     parts: Compiled | None = getattr(entry.fn, 'compiled', None)
     leading = _signature(entry)
     if parts is None: return [found[k] for k in leading], {k: v for k, v in found.items() if k not in leading}, static
-    arrays, known = parts.prepare(**found, **static)
+    try: arrays, known = parts.prepare(**found, **static)
+    except TypeError as e: raise MetricError(str(e), hint='give its static arguments where the metric is made') from None
+    except MetricError as e:
+        if 'cannot be counted' not in e.message: raise
+        raise MetricError(f'{entry.name} needs num_classes: a batch does not show all classes', hint='give num_classes=… where the metric is made') from None
     if entry.decomposition is not None and parts.two_steps(known) is None:
         strange = [k for k, v in static.items() if k not in {*inspect.signature(entry.decomposition.statistics).parameters, *inspect.signature(entry.decomposition.finalize).parameters}]
         raise MetricError(f"{entry.name} cannot be streamed with {', '.join(strange)}", hint='leave it out, or call the function on the whole data')
@@ -371,12 +375,12 @@ def streaming(
     frozen = FrozenDict({k: _frozen(v) for k, v in static.items() if v is not None})
     unknown = [k for k in frozen if not _takes(entry, k) and not (entry.decomposition and k in inspect.signature(entry.decomposition.finalize).parameters)]
     if unknown: raise MetricError(f"{entry.name} takes no {', '.join(unknown)}", hint='see help() of the function for what it takes')
-    if capacity is None and entry.decomposition is not None and entry.decomposition.merge is not None:
+    if entry.decomposition is not None and entry.decomposition.merge is not None: # whatever the capacity
         return (_ByImage if frozen.get('aggregation') == 'sample' else _Merging)(name or entry.name, entry, frozen)
     if capacity is None: raise MetricError(f'the statistics of {entry.name} do not merge', hint='give capacity=…, the number of samples to keep, or choose a binned form such as binned_roc_auc')
     if not entry.takes('mask'): raise MetricError(f'{entry.name} has no mask, so its samples cannot be kept', hint='collect the data and call the function on all of it')
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1: raise MetricError(f'capacity must be a whole number from 1 on, not {capacity!r}', hint='the number of samples that are kept')
-    return _Keeping(name or entry.name, entry, frozen, capacity)
+    if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)) or capacity < 1: raise MetricError(f'capacity must be a whole number from 1 on, not {capacity!r}', hint='the number of samples that are kept')
+    return _Keeping(name or entry.name, entry, frozen, int(capacity))
 
 def _source(entry: MetricEntry) -> Any: # what an entry can be found by in another process
     return entry.name if entry.name in MetricRegistry() and MetricRegistry().get(entry.name) == entry else entry.fn
@@ -419,6 +423,7 @@ class _Keeping(StreamingMetric):
     entry: MetricEntry
     static: FrozenDict[str, Any]
     capacity: int
+    keeps_samples = True
 
     def __post_init__(self) -> None: object.__setattr__(self, '_hash', hash((self.name, self.entry.name, self.static, self.capacity)))
     def __hash__(self) -> int: return cast(int, self._hash)    # type: ignore[attr-defined]
@@ -429,7 +434,8 @@ class _Keeping(StreamingMetric):
     def _initial(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> State:
         if not arrays and not named: arrays = _sample(self.entry, self.static, lambda x: x)
         found = _by_name(self.entry, arrays, named)
-        kept = tuple(jnp.zeros((self.capacity, *jnp.shape(found[k])[1:]), _kept_type(found[k])) for k in _signature(self.entry))
+        usual = _SAMPLES[self.entry.inputs](2, _SIZE) if self.entry.inputs in _SAMPLES else tuple(found.values())
+        kept = tuple(jnp.zeros((self.capacity, *jnp.shape(found[k])[1:]), jnp.promote_types(_kept_type(found[k]), _kept_type(like))) for k, like in zip(_signature(self.entry), usual))
         return {'arrays': kept, 'weights': jnp.zeros(self.capacity), 'count': jnp.int32(0), 'missed': jnp.int32(0)}
 
     def __reduce__(self) -> Any: return _again, (_source(self.entry), self.name, self.capacity, dict(self.static))
@@ -445,6 +451,8 @@ class _Keeping(StreamingMetric):
     def _appended(self, state: State, arrays: tuple[jax.Array, ...], weights: jax.Array) -> State:
         if [x.shape[1:] for x in arrays] != [x.shape[1:] for x in state['arrays']]:
             raise MetricError(f'{self.name}: the state was made for samples of other shapes than those of this batch', hint='make it with init(an example of a batch)')
+        if any(jnp.issubdtype(x.dtype, jnp.floating) and jnp.issubdtype(old.dtype, jnp.integer) for x, old in zip(arrays, state['arrays'])):
+            raise MetricError(f'{self.name}: the state keeps whole numbers, and the batch has others', hint='make it with init(an example of a batch) that has floats')
         kept = weights != 0
         place = jnp.where(kept, state['count'] + jnp.cumsum(kept) - 1, self.capacity)
         put = [old.at[place].set(new.astype(old.dtype), mode='drop') for old, new in zip((*state['arrays'], state['weights']), (*arrays, weights))]
@@ -476,6 +484,9 @@ class _Together(StreamingMetric):
     metrics: tuple[tuple[str, StreamingMetric], ...]
     entry = None
 
+    @property
+    def keeps_samples(self) -> bool: return any(m.keeps_samples for _, m in self.metrics) # type: ignore[override]
+
     def __post_init__(self) -> None: object.__setattr__(self, '_hash', hash(self.metrics))
     def __hash__(self) -> int: return cast(int, self._hash)    # type: ignore[attr-defined]
     def __reduce__(self) -> Any: return streaming_together, (dict(self.metrics), self.name)
@@ -500,7 +511,7 @@ class _Together(StreamingMetric):
     def _value(self, state: State) -> dict[str, Any]: return {k: m._value(state[o]) for (k, m), o in zip(self.metrics, self._owners().values())}
 
     def compute(self, state: State) -> dict[str, Any]:
-        if any(isinstance(m, _Keeping) for _, m in self.metrics): return {k: m.compute(state[o]) for (k, m), o in zip(self.metrics, self._owners().values())}
+        if self.keeps_samples: return {k: m.compute(state[o]) for (k, m), o in zip(self.metrics, self._owners().values())}
         values = super().compute(state)
         return {k: values[k] for k, _ in self.metrics} # a program sorts them
 
@@ -519,8 +530,12 @@ def streaming_together(
     name: str = 'metrics', # of the whole
 ) -> StreamingMetric: # whose value is a dictionary
     "Several streaming metrics as one, with a single state for those that have the same statistics."
+    if not isinstance(metrics, Mapping): raise MetricError(f'expected names with metrics, found {type(metrics).__name__}', hint="give a dictionary, e.g. {'f1': streaming('f1_score', …)}")
     flat: dict[str, StreamingMetric] = {}
     for k, m in metrics.items():
+        if not isinstance(k, str): raise MetricError(f'a name must be text, not {k!r}', hint='it is what the value is called')
         if not isinstance(m, StreamingMetric): raise MetricError(f'{k}: expected a streaming metric, found {type(m).__name__}', hint="make it with streaming('f1_score', …)")
-        flat.update({f'{k}_{inner}': x for inner, x in m.metrics} if isinstance(m, _Together) else {k: m})
+        found = {f'{k}_{inner}': x for inner, x in m.metrics} if isinstance(m, _Together) else {k: m}
+        if clash := found.keys() & flat.keys(): raise MetricError(f'two metrics are called {min(clash)}', hint='give one of them another name')
+        flat.update(found)
     return _Together(name, tuple(flat.items()))

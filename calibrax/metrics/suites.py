@@ -83,6 +83,7 @@ class MetricSuite:
         metric_names: Sequence[str], # names of registered metrics
     ) -> None:
         "Add a group of metrics, or replace the one of that name; raises `RegistryError` (a KeyError) for a metric that is not registered."
+        if isinstance(metric_names, str): raise MetricError(f'metric_names: expected several, found the text {metric_names!r}', hint=f"give a list: ['{metric_names}']")
         registry = MetricRegistry()
         for name in metric_names: registry.get(name)
         self._groups[group_name] = named_metrics(metric_names)

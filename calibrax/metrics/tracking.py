@@ -18,6 +18,7 @@ from .declarations import MetricEntry, MetricTier
 from .named import AnyMetric, entry_of
 from .plotting import plot_metric
 from .reduction import check_choice
+from .registry import MetricRegistry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 class _Followed:
     "A metric, as a function or as an object with a state, asked for one number at a time"
     def __init__(self,
-        metric: Any, # a function of predictions and targets, the name of a metric, or an object with update, compute and reset
+        metric_fn: Any, # a function of predictions and targets, the name of a metric, or an object with update, compute and reset
         *,
         of: str = '', # which value to follow, where an object gives several
     ) -> None:
-        self._object = metric if hasattr(metric, 'update') and hasattr(metric, 'compute') else None
-        self.entry = entry_of(metric) if self._object is None else _known(metric, of)
+        self._object = metric_fn if hasattr(metric_fn, 'update') and hasattr(metric_fn, 'compute') else None
+        if of and self._object is None: raise MetricError(f'of: a function gives one value, and not {of!r} among others', hint='leave it out')
+        self.entry = entry_of(metric_fn) if self._object is None else _known(metric_fn, of)
         self.name, self._of = of or self.entry.name, of
 
     def update(self,
@@ -51,14 +53,16 @@ class _Followed:
         found = self._object.compute()
         self._object.reset()
         if not isinstance(found, Mapping): return _one_number(found, self.name)
-        if self._of in found or len(found) == 1: return _one_number(found[self._of or next(iter(found))], self.name)
+        if self._of in found or (len(found) == 1 and not self._of): return _one_number(found[self._of or next(iter(found))], self.name)
         raise MetricError(f"{self.name} gives {', '.join(map(str, found))}", hint='say of=…, which of them is to be followed')
 
 def _known(metric: Any, of: str) -> MetricEntry:
     "What an object with a state says of itself"
-    several = getattr(metric, 'entries', None) or {}
-    found = several.get(of) if of else getattr(metric, 'entry', None)
+    several, alone = getattr(metric, 'entries', None) or {}, getattr(metric, 'entry', None)
+    if of and several and of not in several: raise MetricError(f"of: there is no {of!r} among {', '.join(several)}", hint='give one of these names')
+    found = several[of] if of and several else alone or (next(iter(several.values())) if len(several) == 1 else None)
     name = of or str(getattr(metric, 'name', type(metric).__name__))
+    if found is None and name in MetricRegistry() and MetricRegistry().get(name).fn is None: found = MetricRegistry().get(name) # of a class such as fid
     return found if isinstance(found, MetricEntry) else MetricEntry(name=name, fn=None, tier=MetricTier.FROZEN_BACKBONE, direction=MetricDirection.INFO)
 
 def _one_number(value: Any, name: str) -> float:
@@ -68,13 +72,15 @@ def _one_number(value: Any, name: str) -> float:
 # %% ../../nbs/metrics/tracking.ipynb #add71d1d
 class _History(_Followed):
     def __init__(self,
-        metric: Any, # a function of predictions and targets, the name of a metric, or an object with update, compute and reset
+        metric_fn: Any, # a function of predictions and targets, the name of a metric, or an object with update, compute and reset
         *,
-        direction: MetricDirection | str | None = None, # `lower` or `higher`; None for the metric's own, and lower where there is none
+        direction: MetricDirection | str | None = None, # `lower` or `higher`; None for the metric's own, and lower for a function that has none
         of: str = '', # which value to follow, where an object gives several
     ) -> None:
-        super().__init__(metric, of=of)
+        super().__init__(metric_fn, of=of)
         if direction is not None: check_choice(direction, ('lower', 'higher'), 'direction')
+        elif self._object is not None and self.entry.direction == MetricDirection.INFO:
+            raise MetricError(f"direction: which way is better is not known of {self.name}", hint="say direction='higher' or 'lower'; or of=…, which of several values is to be followed")
         self.direction = MetricDirection(direction or (self.entry.direction if self.entry.direction != MetricDirection.INFO else 'lower'))
         self._history: list[float] = []
 
@@ -143,11 +149,11 @@ class MetricTracker(_History):
 class MinMaxTracker(_Followed):
     "The last, the smallest and the largest value of a metric."
     def __init__(self,
-        metric: Any, # a function of predictions and targets, the name of a metric, or an object with update, compute and reset
+        metric_fn: Any, # a function of predictions and targets, the name of a metric, or an object with update, compute and reset
         *,
         of: str = '', # which value to follow, where an object gives several
     ) -> None:
-        super().__init__(metric, of=of)
+        super().__init__(metric_fn, of=of)
         self._current: float | None = None
         self._range: tuple[float, float] | None = None
 

@@ -26,6 +26,7 @@ from .compilation import Compiled
 from .declarations import Decomposition, MetricEntry, MetricInputs
 from .named import AnyMetric, NamedValues, entry_of
 from .plotting import MetricPlotMixin
+from .stateful import StatefulMetric, _set_raw
 from .streaming import StreamingMetric
 from .tracking import MetricTracker, MinMaxTracker
 from ..statistics.bootstrap import DEFAULT_RESAMPLES
@@ -44,13 +45,13 @@ def _group_names(groups: Any, class_names: Sequence[str] | None) -> list[str]:
 class ClasswiseWrapper:
     "A metric of each group of samples."
     def __init__(self,
-        metric: AnyMetric, # the name of a metric, or a function of predictions and targets
+        metric_fn: AnyMetric, # the name of a metric, or a function of predictions and targets
         *,
         class_names: Sequence[str] | None = None, # what label 0, 1, … is called; None for the labels themselves
     ) -> None:
         if class_names is not None and ('mean' in class_names or len(set(class_names)) < len(class_names)):
             raise MetricError(f'class_names: {list(class_names)} are not different names, all other than mean', hint='the results stand under these names, and their mean under mean')
-        self.entry, self.class_names = entry_of(metric), None if class_names is None else tuple(class_names)
+        self.entry, self.class_names = entry_of(metric_fn), None if class_names is None else tuple(class_names)
 
     def compute(self,
         predictions: ArrayLike, # what the metric takes first, one row a sample
@@ -66,6 +67,7 @@ class ClasswiseWrapper:
         if groups.dtype.kind == 'f' and np.isnan(groups).any(): raise MetricError('labels: a NaN belongs to no group', hint='leave these samples out, or give them a group of their own')
         found = np.unique(groups)
         names = _group_names(found, self.class_names)
+        if 'mean' in names or len(set(names)) < len(names): raise MetricError(f"labels: {', '.join(names)} are not different names, all other than mean", hint='the results stand under these names, and their mean under mean; call the group otherwise')
         values = {name: self._of(p, t, groups == group, keywords) for name, group in zip(names, found)}
         mean = np.mean(list(values.values()), axis=0) if values else 0.0
         return NamedValues({**values, 'mean': float(mean) if np.ndim(mean) == 0 else mean}, {name: self.entry for name in (*values, 'mean')})
@@ -118,6 +120,12 @@ def _resolved(inner: Compiled, first: Any, second: Any) -> Callable[[Mapping[str
     resolve, names = inner.resolve, list(inner.signature.parameters)[:2]
     return lambda arguments: resolve({**arguments, **{k: f(arguments[k]) for k, f in zip(names, (first, second)) if f}})
 
+@cache
+def _program_of(inner: Compiled, first: Any, second: Any) -> Compiled:
+    "One compiled program for equal transformations"
+    d = inner.decomposition
+    return Compiled(_after(inner.function, first, second), MetricInputs.CUSTOM, _resolved(inner, first, second), d and replace(d, statistics=_after(d.statistics, first, second)))
+
 # %% ../../nbs/metrics/wrappers.ipynb #6b55bdf4
 class TransformedMetric:
     "A metric of transformed predictions or targets: a function like any other metric."
@@ -138,9 +146,10 @@ class TransformedMetric:
         self._said = ', '.join(f'{k}={v if isinstance(v, (str, float, int)) else getattr(v, "__name__", v)}' for k, v in (('predictions', predictions), ('targets', targets), ('threshold', threshold)) if v is not None)
         self.__name__, self.__doc__, self.__signature__ = known.name, known.description, inspect.signature(known.fn)
         self._function = _after(inner.function if inner else known.fn, first, second)
-        d = inner.decomposition if inner else known.decomposition
-        d = d and replace(d, statistics=_after(d.statistics, first, second))
-        if inner: self.compiled = Compiled(self._function, MetricInputs.CUSTOM, _resolved(inner, first, second), d)
+        d = known.decomposition
+        if inner: self.compiled = _program_of(inner, first, second)
+        d = self.compiled.decomposition if inner else d and replace(d, statistics=_after(d.statistics, first, second))
+        self._made_of = known, predictions, targets, threshold
         self.entry: MetricEntry = replace(known, fn=self, inputs=MetricInputs.CUSTOM, decomposition=d)
 
     def __call__(self,
@@ -151,7 +160,12 @@ class TransformedMetric:
         parts: Compiled | None = getattr(self, 'compiled', None)
         return parts.run(*parts.prepare(*args, **kwargs)) if parts else self._function(*args, **kwargs)
 
+    def __eq__(self, other: object) -> bool: return isinstance(other, TransformedMetric) and (self.__name__, self._function) == (other.__name__, other._function)
+    def __hash__(self) -> int: return hash((self.__name__, self._function))
+    def __reduce__(self) -> Any: return _made_again, self._made_of
     def __repr__(self) -> str: return f'TransformedMetric({self.__name__}, {self._said})'
+
+def _made_again(metric: AnyMetric, predictions: Any, targets: Any, threshold: float | None) -> TransformedMetric: return TransformedMetric(metric, predictions=predictions, targets=targets, threshold=threshold)
 
 # %% ../../nbs/metrics/wrappers.ipynb #095339e2
 @partial(jax.jit, static_argnames='metric', donate_argnames='ring')
@@ -159,12 +173,21 @@ def _pushed(ring: Any, count: jax.Array, arrays: tuple[Any, ...], named: Mapping
     "The ring with the state of a batch in the place of the oldest"
     batch = metric.update(metric.init(*arrays, **_leading(named)), *arrays, **named)
     size = jax.tree.leaves(ring)[0].shape[0]
-    return jax.tree.map(lambda r, x: r.at[count % size].set(x), ring, batch), count + 1
+    return jax.tree.map(lambda r, x: r.astype(jnp.promote_types(r.dtype, x.dtype)).at[count % size].set(x), ring, batch), count + 1
+
+def _of_all(metric: StreamingMetric, window: int) -> StreamingMetric:
+    "The metric with room for the samples of the whole window"
+    several = getattr(metric, 'metrics', None)
+    if several is not None: return replace(metric, metrics=tuple((k, _of_all(m, window)) for k, m in several)) # type: ignore[type-var]
+    capacity = getattr(metric, 'capacity', None)
+    return metric if capacity is None else replace(metric, capacity=capacity*window) # type: ignore[type-var]
 
 @partial(jax.jit, static_argnames='metric')
 def _merged(ring: Any, empty: Any, count: jax.Array, *, metric: StreamingMetric) -> Any:
-    "The states of the ring as one, the oldest first"
+    "The states of the ring as one, the oldest first; `empty` may have room for more samples than they have"
     size = jax.tree.leaves(ring)[0].shape[0]
+    empty = jax.tree.map(lambda e, r: e.astype(jnp.promote_types(e.dtype, r.dtype)), empty, ring)
+    ring = jax.tree.map(lambda r, e: jnp.pad(r, [(0, 0), *((0, wide - n) for wide, n in zip(e.shape, r.shape[1:]))]), ring, empty)
     ordered = jax.tree.map(lambda r: jnp.roll(r, -(count % size), axis=0), ring)
     return jax.lax.scan(lambda state, one: (metric.merge(state, one), None), empty, ordered)[0]
 
@@ -173,8 +196,8 @@ def _arrays(arrays: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[tuple[An
     return tuple(as_array(x, f'argument {i + 1}') for i, x in enumerate(arrays)), {k: as_array(v, k) for k, v in named.items() if v is not None}
 
 def _entries(given: Any, metric: StreamingMetric) -> dict[str, MetricEntry]:
-    known = given.entries if isinstance(given, MetricCollection) else {metric.name: metric.entry} if metric.entry else {}
-    return dict(known)
+    if isinstance(given, MetricCollection): return given.entries
+    return {metric.name: metric.entry} if metric.entry else {k: m.entry for k, m in getattr(metric, 'metrics', ()) if m.entry is not None}
 
 def _values(value: Any, name: str, entries: Mapping[str, MetricEntry]) -> NamedValues:
     "A value, or a dictionary of values, under names"
@@ -189,11 +212,12 @@ class Running(MetricPlotMixin):
         metric: Any, # a name, a function, a collection or a streaming metric
         *,
         window: int = 10, # how many batches
-        capacity: int | None = None, # how many samples to keep of each, where statistics do not merge
+        capacity: int | None = None, # how many samples to keep of each batch, where statistics do not merge
         **arguments: Any, # static arguments of the metric: num_classes, average, …
     ) -> None:
-        if isinstance(window, bool) or not isinstance(window, int) or window < 1: raise MetricError(f'window must be a whole number from 1 on, not {window!r}', hint='the number of batches that count')
-        self.metric, self.window = streaming_of(metric, capacity=capacity, **arguments), window
+        if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or window < 1: raise MetricError(f'window must be a whole number from 1 on, not {window!r}', hint='the number of batches that count')
+        self.metric, self.window = streaming_of(metric, capacity=capacity, **arguments), int(window)
+        self._whole = _of_all(self.metric, self.window)
         self.name, self.entry, self.entries = self.metric.name, self.metric.entry, _entries(metric, self.metric)
         self.reset()
 
@@ -209,7 +233,7 @@ class Running(MetricPlotMixin):
         given, also = _arrays(arrays, named)
         if self._state is None:
             empty = self.metric.init(*given, **_leading(also))
-            self._state = jax.tree.map(lambda x: jnp.stack([x]*self.window), empty), empty, jnp.int32(0)
+            self._state = jax.tree.map(lambda x: jnp.stack([x]*self.window), empty), self._whole.init(*given, **_leading(also)), jnp.int32(0)
         ring, empty, count = self._state
         ring, count = _pushed(ring, count, given, also, metric=self.metric)
         self._state = ring, empty, count
@@ -217,7 +241,7 @@ class Running(MetricPlotMixin):
     def compute(self) -> NamedValues: # name → value of the last batches
         "The value of the last batches; raises `MetricError` before the first."
         if self._state is None: raise MetricError('there is no batch yet', hint='update() it first')
-        return _values(self.metric.compute(_merged(*self._state, metric=self.metric)), self.name, self.entries)
+        return _values(self._whole.compute(_merged(*self._state, metric=self._whole)), self.name, self.entries)
 
     def __repr__(self) -> str: return f'Running({self.name}, window={self.window})'
 
@@ -228,7 +252,12 @@ def _without_nan(arrays: Sequence[Any], mask: Any) -> Any:
     return real if mask is None else real & (jnp.asarray(mask) != 0)
 
 # %% ../../nbs/metrics/wrappers.ipynb #ab7275c1
-class _Outputs(MetricPlotMixin):
+def _entry_of_one(given: Any) -> Any:
+    if isinstance(given, MetricCollection): return next(iter(given.entries.values())) if len(given) == 1 else None
+    return given.entry if isinstance(given, (StreamingMetric, StatefulMetric)) else entry_of(given)
+
+# %% ../../nbs/metrics/wrappers.ipynb #e5f9abbc
+class _NamedOutputs(MetricPlotMixin):
     def __init__(self,
         metric: Any, # a name, a function, a collection or a streaming metric
         *,
@@ -237,11 +266,19 @@ class _Outputs(MetricPlotMixin):
         capacity: int | None = None, # how many samples to keep, where statistics do not merge
         **arguments: Any, # static arguments of the metric: num_classes, average, …
     ) -> None:
+        if isinstance(metric, (MetricCollection, StreamingMetric, StatefulMetric)) and (capacity is not None or arguments): streaming_of(metric, capacity=capacity, **arguments) # which refuses
+        if output_names is not None and len(set(output_names)) < len(output_names): raise MetricError(f'output_names: {list(output_names)} are not different', hint='the results stand under these names')
         self._given, self._how = metric, {'capacity': capacity, **arguments}
         self._arguments, self.output_names, self.skip_nan = arguments, output_names, skip_nan
-        self.name = metric.name if isinstance(metric, (MetricCollection, StreamingMetric)) else entry_of(metric).name
+        self.name = metric.name if isinstance(metric, (MetricCollection, StreamingMetric, StatefulMetric)) else entry_of(metric).name
         self.entries: dict[str, MetricEntry] = {}
         self.reset()
+
+    @property
+    def entry(self) -> MetricEntry | None: # None for several metrics
+        "What is known of the metric, of which each output has one."
+        found = _entry_of_one(self._given)
+        return found if isinstance(found, MetricEntry) else None
 
     @cached_property
     def metric(self) -> StreamingMetric: # of one output
@@ -264,17 +301,20 @@ class _Outputs(MetricPlotMixin):
         for output, value in zip(self._names(len(outputs)), outputs):
             for k, v in value.items() if isinstance(value, Mapping) else [('', value)]:
                 name = f'{output}_{k}' if k else output
+                if name in values: raise MetricError(f'output_names: two results are called {name!r}', hint='give the outputs other names')
                 values[name] = float(v) if np.ndim(v) == 0 else np.asarray(v)
                 if k in known: self.entries[name] = known[k]
         return NamedValues(values, self.entries)
 
+# %% ../../nbs/metrics/wrappers.ipynb #094883c5
+class _Outputs(_NamedOutputs):
     def compute_functional(self,
         predictions: ArrayLike, # what the metric takes first, outputs along the last axis
         targets: ArrayLike, # what it takes second, likewise
         **keywords: Any, # further arguments of the metric, the same for all outputs
     ) -> NamedValues: # name of the output → value
         "The metric of each output, of whole data."
-        if isinstance(self._given, StreamingMetric): raise MetricError(f'{self.name} is a streaming metric', hint='update() it with the data and compute(), or make it of a function')
+        if isinstance(self._given, (StreamingMetric, StatefulMetric)): raise MetricError(f'{self.name} is a streaming metric', hint='update() it with the data and compute(), or make it of a function')
         p, t = as_array(predictions, 'predictions'), as_array(targets, 'targets')
         if p.ndim < 2 or p.shape[-1] != t.shape[-1] or p.shape[:1] != t.shape[:1]: raise MetricError(f'Shape mismatch: predictions {p.shape} vs targets {t.shape}', hint='both need the outputs along the last axis')
         several = isinstance(self._given, MetricCollection)
@@ -296,12 +336,17 @@ def _each_updated(states: Any, arrays: tuple[Any, ...], named: Mapping[str, Any]
 class Multioutput(_Outputs):
     "A metric of each output, the last axis of predictions and targets."
     def update(self,
-        *arrays: ArrayLike, # of one batch, outputs along the last axis
+        *arrays: ArrayLike, # predictions and targets of one batch, outputs along the last axis
+        predictions: ArrayLike | None = None, # what the metric takes first, where it is given by name
+        targets: ArrayLike | None = None, # what it takes second, likewise
         mask: ArrayLike | None = None, # False takes a sample out, of all outputs
         weights: ArrayLike | None = None, # how often each sample counts
     ) -> None:
         "Take a batch."
-        given, also = _arrays(arrays, {'mask': mask, 'weights': weights})
+        by_name = [x for x in (predictions, targets) if x is not None]
+        if by_name and (len(arrays) + len(by_name) != 2 or (len(arrays) == 1 and targets is None)): raise MetricError('predictions and targets: both are needed, each once', hint='give update(predictions=…, targets=…)')
+        given, also = _arrays((*arrays, *by_name), {'mask': mask, 'weights': weights})
+        if not given: raise MetricError('predictions and targets: there are none', hint='give update(predictions, targets)')
         if {a.shape[-1:] for a in given} != {given[0].shape[-1:]} or given[0].ndim < 2: raise MetricError(f'Shape mismatch: {" vs ".join(str(a.shape) for a in given)}', hint='all need the outputs along the last axis')
         if self._state is None: self._state = jax.vmap(self.metric.init, in_axes=-1, axis_size=given[0].shape[-1])(*given)
         self._state = _each_updated(self._state, given, also, metric=self.metric, skip_nan=self.skip_nan)
@@ -332,6 +377,8 @@ class _Tasks(MetricPlotMixin):
         if not metrics: raise MetricError('metrics: there is no task', hint="give a metric for each task, e.g. {'depth': 'rmse', 'class': 'accuracy'}")
         self.name = name
         self.metrics = {task: m if hasattr(m, 'update') and hasattr(m, 'compute') else MetricCollection({'': m}) for task, m in metrics.items()}
+        known = [_within(task, k) for task, m in self.metrics.items() for k in _known(m)]
+        if len(set(known)) < len(known): raise MetricError('two tasks have results of the same name', hint='give the tasks other names')
 
     @property
     def entries(self) -> dict[str, MetricEntry]: # name of the result → what is known of the metric
@@ -342,15 +389,25 @@ class _Tasks(MetricPlotMixin):
         for given, what in ((predictions, 'predictions'), (targets, 'targets')):
             if not isinstance(given, Mapping) or set(given) != set(self.metrics):
                 raise MetricError(f"{what}: expected the tasks {', '.join(self.metrics)}, found {', '.join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__}", hint='give a dictionary with every task; a mask takes out what a batch lacks')
+        for k, v in keywords.items():
+            strange = [task for task in v if task not in self.metrics] if isinstance(v, Mapping) else []
+            if strange: raise MetricError(f"{k}: there is no task {strange[0]!r}", hint=f"the tasks are {', '.join(self.metrics)}")
         def own(task: str) -> dict[str, Any]: return {k: v[task] if isinstance(v, Mapping) else v for k, v in keywords.items() if not isinstance(v, Mapping) or task in v}
         return {task: (predictions[task], targets[task], own(task)) for task in self.metrics}
 
     def _shown(self, found: Mapping[str, Any]) -> NamedValues:
-        values = {_within(task, k): v for task, value in found.items() for k, v in (value if isinstance(value, Mapping) else {'': value}).items()}
-        if len(values) < len(self.metrics): raise MetricError('two tasks have results of the same name', hint='give the tasks other names')
+        results = [(_within(task, k), v) for task, value in found.items() for k, v in (value if isinstance(value, Mapping) else {'': value}).items()]
+        values = dict(results)
+        if len(values) < len(results): raise MetricError('two tasks have results of the same name', hint='give the tasks other names')
         return NamedValues(values, self.entries)
 
 # %% ../../nbs/metrics/wrappers.ipynb #ed463c02
+def _ahead(metric: Any, batch: Mapping[str, Any]) -> Callable[[], None]:
+    "The state with a batch, made now and put in its place later"
+    if isinstance(metric, MetricCollection): return metric._ready(batch)
+    state = metric.metric.update(metric._of((), batch), **batch)
+    return partial(_set_raw, metric.state, state)
+
 class Multitask(_Tasks):
     "A metric for each task of a model with several."
     def compute_functional(self,
@@ -371,8 +428,12 @@ class Multitask(_Tasks):
         targets: Mapping[str, ArrayLike], # task → of one batch
         **keywords: Any, # for all tasks, or dictionaries of task → array: mask, weights
     ) -> None:
-        "Take a batch of every task."
-        for task, (p, t, own) in self._split(predictions, targets, keywords).items(): self.metrics[task].update(predictions=p, targets=t, **own)
+        "Take a batch of every task; where one refuses its own, none has taken any. (An object of your own that refuses does so for itself: it comes last.)"
+        batches = {task: {'predictions': p, 'targets': t, **own} for task, (p, t, own) in self._split(predictions, targets, keywords).items()}
+        later = [task for task, m in self.metrics.items() if not isinstance(m, (MetricCollection, StatefulMetric))]
+        ready = [_ahead(self.metrics[task], batch) for task, batch in batches.items() if task not in later]
+        for task in later: self.metrics[task].update(**batches[task])
+        for take in ready: take()
 
     def compute(self) -> NamedValues: # task, or task_metric → value of all batches since `reset`
         "The values so far."

@@ -67,7 +67,7 @@ def _steps_to(points: jax.Array, axis: int, step: float) -> jax.Array:
         return d, d
     points = jnp.moveaxis(points, axis, 0)
     ways = jnp.stack((points, points[::-1]), axis=1)
-    d = jax.lax.scan(sweep, jnp.full(ways.shape[1:], jnp.inf, jnp.float32), ways)[1]
+    d = jax.lax.scan(sweep, jnp.maximum(ways[0], jnp.inf), ways)[1]
     return jnp.moveaxis(jnp.square(jnp.minimum(d[:, 0], d[::-1, 1])), 0, axis)
 
 _SHIFTS = 4 # made in one pass over the pixels
@@ -352,7 +352,7 @@ def _percentile(d: jax.Array, own: jax.Array, percentile: float) -> jax.Array:
         middle = low + (high - low)//2
         enough = jnp.sum(bits <= middle) > k
         return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
-    found, _ = jax.lax.fori_loop(0, 31, halve, (jnp.int32(0), jax.lax.bitcast_convert_type(jnp.float32(jnp.inf), jnp.int32)))
+    found, _ = jax.lax.fori_loop(0, 31, halve, (0*k, 0*k + jax.lax.bitcast_convert_type(jnp.float32(jnp.inf), jnp.int32)))
     below = jax.lax.bitcast_convert_type(found, jnp.float32)
     above = jnp.where(jnp.sum(bits <= found) > k + 1, below, jnp.min(jnp.where(own & (bits > found), d, jnp.inf)))
     return jnp.where(place > k, below + (place - k)*(above - below), below)

@@ -24,7 +24,7 @@ from ..arrays import floating, paired, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding, mean_of, mean_of_sums
 from ..kernels import centered, order as order_of, sorts_on_host
-from ..moments import apart, error_moments, merge_moments, total
+from ..moments import MEANS, apart, error_moments, merge_moments, total
 from ..numerics import safe_norm, safe_root
 from ..reduction import Reduction, check_choice, divide, reduce_values
 from ..registry import pure_metric
@@ -496,7 +496,7 @@ def _error_sizes(predictions: ArrayLike, targets: ArrayLike, *, mask: ArrayLike 
     counted = True if w is None else jnp.broadcast_to(w != 0, t.shape)
     return {**error_moments(predictions, targets, mask=mask, weights=weights), 'low': jnp.min(t, initial=jnp.inf, where=counted), 'high': jnp.max(t, initial=-jnp.inf, where=counted)}
 
-@adding('low', 'high')
+@adding(*MEANS, 'low', 'high')
 def _merged_sizes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     return {**merge_moments.change(first, second), 'low': jnp.minimum(first['low'], second['low']), 'high': jnp.maximum(first['high'], second['high'])}
 

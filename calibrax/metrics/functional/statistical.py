@@ -23,7 +23,7 @@ from ..arrays import aligned, as_array, floating, paired, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding
 from ..kernels import average_ranks, centered, order, ranked, sorts_on_host
-from ..moments import error_moments, merge_moments, series_moments, spread
+from ..moments import MEANS, error_moments, merge_moments, series_moments, spread
 from ..reduction import check_choice, divide
 from ..registry import pure_metric
 
@@ -40,7 +40,7 @@ def agreement_moments(
     m = series_moments(p, t, weights=w)
     return {**m, 'shift': divide(jnp.sum(t - p if w is None else (t - p)*w), m['weight'])}
 
-@adding()
+@adding(*MEANS)
 def merge_agreement(
     first: Mapping[str, Any], # moments
     second: Mapping[str, Any], # moments of other data

@@ -17,7 +17,7 @@ from flax import nnx
 from ...core.errors import MetricError
 from ..arrays import class_labels
 from .base import LossReduction, LossTerms, MetricLearningLoss, log_sum_exp, pair_similarities, unit_vectors
-from .contrastive import check_above
+from .contrastive import check_above, check_number
 from ..numerics import safe_norm
 
 # %% ../../../nbs/metrics/learning/angular.ipynb #67f0521b
@@ -82,7 +82,7 @@ class ArcFaceLoss(ClassLoss):
         rngs: nnx.Rngs, # for the first directions
     ) -> None:
         super().__init__(num_classes, embedding_dim, reduction=reduction)
-        if not 0 <= margin <= math.pi: raise MetricError(f'margin must be an angle from 0 to π, not {margin!r}', hint='0.5 radians is usual')
+        if not 0 <= check_number(margin, 'margin') <= math.pi: raise MetricError(f'margin must be an angle from 0 to π, not {margin!r}', hint='0.5 radians is usual')
         self.margin, self.scale, self.monotone = float(margin), check_above(scale, 0, 'scale'), monotone
         self._weight = nnx.Param(jax.random.normal(rngs.params(), (embedding_dim, num_classes))*0.01)
 
@@ -113,7 +113,7 @@ class CosFaceLoss(ClassLoss):
         rngs: nnx.Rngs, # for the first directions
     ) -> None:
         super().__init__(num_classes, embedding_dim, reduction=reduction)
-        if not 0 <= margin <= 2: raise MetricError(f'margin must be from 0 to 2, as cosines differ by no more, not {margin!r}', hint='0.35 is usual')
+        if not 0 <= check_number(margin, 'margin') <= 2: raise MetricError(f'margin must be from 0 to 2, as cosines differ by no more, not {margin!r}', hint='0.35 is usual')
         self.margin, self.scale = float(margin), check_above(scale, 0, 'scale')
         self._weight = nnx.Param(jax.random.normal(rngs.params(), (embedding_dim, num_classes))*0.01)
 

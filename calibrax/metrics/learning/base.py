@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LossReduction', 'LossTerms', 'Reducer', 'pair_distances', 'unit_vectors', 'pair_similarities', 'log_sum_exp',
-           'pair_weights', 'as_batch', 'MetricLearningLoss']
+           'pair_weights', 'whole_labels', 'as_batch', 'MetricLearningLoss']
 
 # %% ../../../nbs/metrics/learning/base.ipynb #58b856f5
 from dataclasses import dataclass
@@ -46,6 +46,7 @@ class Reducer:
 
 # %% ../../../nbs/metrics/learning/base.ipynb #366ec4e3
 _HIGHEST = jax.lax.Precision.HIGHEST
+_HUGE = 1e16    # larger embeddings are brought down to this before they are squared, so that nothing overflows
 
 def _product(x: jax.Array, y: jax.Array) -> jax.Array: return jnp.matmul(x, y.T, precision=_HIGHEST)
 
@@ -72,7 +73,10 @@ def pair_distances(
     b: ArrayLike | None = None, # shape (m, size); None for `a` itself
 ) -> jax.Array: # shape (n, m)
     "Euclidean distances of all pairs, $\\sqrt{d^2+10^{-8}}$; gradients are finite everywhere, and zero where two coincide."
-    return jnp.sqrt(_squared_distances(*_two_sets(a, b)) + 1e-8)
+    x, y = _two_sets(a, b)
+    largest = jax.lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(x), initial=0), jnp.max(jnp.abs(y), initial=0)))
+    scale = jnp.where((largest > _HUGE) & jnp.isfinite(largest), largest/_HUGE, 1)
+    return jnp.sqrt(_squared_distances(x/scale, y/scale) + jnp.maximum(1e-8/scale/scale, 1e-30))*scale
 
 # %% ../../../nbs/metrics/learning/base.ipynb #c8c0b6d7
 _SHORTEST = 1e-12   # what is shorter has no direction
@@ -124,17 +128,47 @@ def pair_weights(
     return jnp.where(same & ~jnp.eye(y.shape[0], dtype=bool), partner, 0), jnp.where(same, 0, partner)
 
 # %% ../../../nbs/metrics/learning/base.ipynb #c991b9ea
+def whole_labels(
+    *labels: ArrayLike, # arrays of labels of the same classes, any shapes
+) -> list[jax.Array]: # labels that are equal where those are
+    "Labels as JAX arrays; those that 32 bits cannot hold become other numbers, from $2^{31}-1$ down, the same in all arrays."
+    plain = [as_array(a, 'labels') for a in labels]
+    raw = [p if isinstance(p, jax.Array) else np.asarray(a) for a, p in zip(labels, plain, strict=True)]
+    with np.errstate(over='ignore', invalid='ignore'):
+        fits = [isinstance(a, jax.Array) or bool(np.all((a == (b := a.astype(jax.dtypes.canonicalize_dtype(a.dtype)))) | ((a != a) & (b != b)))) for a in raw]
+    if all(fits) or any(isinstance(a, jax.core.Tracer) for a in raw): return [jnp.asarray(a) for a in plain]
+    lists = [np.ravel(np.asarray(a)).tolist() for a in raw]
+    numbers = {v: int(v) for values in lists for v in values if -2**31 <= v < 2**31 and v == int(v)}
+    free = (n for n in range(2**31 - 1, -2**31, -1) if n not in numbers)
+    numbers |= dict(zip(dict.fromkeys(v for values in lists for v in values if v not in numbers), free))
+    return [jnp.asarray(np.array([numbers[v] for v in values], np.int32).reshape(np.shape(a))) for values, a in zip(lists, raw, strict=True)]
+
+# %% ../../../nbs/metrics/learning/base.ipynb #77c0e4a1
+def _known(*values: ArrayLike | None) -> bool: return not any(isinstance(v, jax.core.Tracer) for v in values)
+
+def _check_values(labels: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None) -> None:
+    "Weights below 0 and labels that are NaN raise `MetricError`, as far as they are known"
+    if weights is not None and _known(weights) and (np.asarray(weights) < 0).any(): raise MetricError('weights hold a number below 0', hint='a weight says how often a sample counts, from 0 on')
+    y = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    if not jnp.issubdtype(y.dtype, jnp.floating) or not _known(y, mask, weights): return
+    counted = np.ones(y.shape, bool)
+    for given in (mask, weights):
+        if given is not None and np.shape(given) == y.shape: counted &= np.asarray(given) != 0
+    if (np.isnan(np.asarray(y)) & counted).any(): raise MetricError('labels hold NaN, which is no class', hint='number the classes 0, 1, 2, …, or take the samples out with mask=')
+
+# %% ../../../nbs/metrics/learning/base.ipynb #91d3ce08
 def as_batch(
     embeddings: ArrayLike, # shape (batch, size)
     labels: ArrayLike, # shape (batch,)
     mask: ArrayLike | None = None, # False takes a sample out
     weights: ArrayLike | None = None, # how often each sample counts
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]: # embeddings as floats, 0 where they do not count; labels; weights
-    "A batch as arrays; raises `MetricError` for shapes that do not fit."
-    x, y = floating(as_array(embeddings, 'embeddings')), jnp.asarray(as_array(labels, 'labels'))
+    "A batch as arrays; raises `MetricError` for shapes that do not fit, weights below 0 and labels that are NaN."
+    x, (y,) = floating(as_array(embeddings, 'embeddings')), whole_labels(labels)
     if x.ndim != 2: raise MetricError(f'embeddings have shape {x.shape}, and they are a batch of vectors', hint='pass an array of shape (batch, size)')
     if y.shape != x.shape[:1]: raise MetricError(f'labels of shape {y.shape} do not fit embeddings of shape {x.shape}', hint=f'give one label a sample, shape {x.shape[:1]}')
     w = sample_weights(y.shape, mask, weights)
+    _check_values(labels, mask, weights)
     if w is None: return x, y, None
     w = jnp.broadcast_to(w, y.shape).astype(x.dtype)
     return jnp.where((w != 0)[:, None], x, 0), y, w

@@ -36,7 +36,7 @@ class MinedIndices:
     @property
     def counts(self) -> jax.Array: # bool, shape (slots,)
         "Which slots hold a triplet, also where `valid` is not given."
-        return jnp.ones(jnp.shape(self.anchors), bool) if self.valid is None else jnp.asarray(self.valid, bool)
+        return jnp.asarray(np.ones(jnp.shape(self.anchors), bool)) if self.valid is None else jnp.asarray(self.valid, bool)
 
     def check(self,
         batch: int, # number of samples
@@ -45,6 +45,16 @@ class MinedIndices:
         roles = (self.anchors, self.positives, self.negatives)
         if len(shapes := {jnp.shape(r) for r in (*roles, self.counts)}) > 1: raise MetricError(f'mined indices have shapes {sorted(shapes)}', hint='a triplet is one number in each of anchors, positives and negatives')
         for indices in roles: _check_indices(indices, batch)
+
+    def padded(self) -> 'MinedIndices': # with empty slots up to the next power of two
+        "As many slots as a power of two, so that few programs are compiled for many numbers of triplets; as it is under `jax.jit`."
+        given = (self.anchors, self.positives, self.negatives, self.counts)
+        if any(isinstance(a, jax.core.Tracer) for a in given): return self
+        slots = int(np.size(self.anchors))
+        if not slots: return self
+        empty = (1 << max(0, slots - 1).bit_length()) - slots
+        a, p, n, valid = (jnp.asarray(np.pad(np.asarray(x), (0, empty))) for x in given)
+        return MinedIndices(a, p, n, valid)
 
     def compact(self) -> 'MinedIndices': # all valid
         "The triplets without empty slots; raises `MetricError` under `jax.jit`, where nobody knows how many there are."
@@ -59,9 +69,10 @@ class MinedIndices:
     ) -> tuple[jax.Array, jax.Array]: # bool, both (batch, batch): anchors by positives, anchors by negatives
         "Which pairs of anchor and partner the triplets are made of."
         self.check(batch)
+        m = self.padded()
         def marked(partners: jax.Array) -> jax.Array:
-            return jnp.zeros((batch, batch), bool).at[jnp.asarray(self.anchors), jnp.asarray(partners)].max(self.counts)
-        return marked(self.positives), marked(self.negatives)
+            return jnp.zeros((batch, batch), bool).at[jnp.asarray(m.anchors), jnp.asarray(partners)].max(m.counts)
+        return marked(m.positives), marked(m.negatives)
 
 # %% ../../../nbs/metrics/learning/miners.ipynb #02980b50
 def _slots(found: jax.Array, negatives: jax.Array, size: int | None) -> MinedIndices:
@@ -78,6 +89,8 @@ def _slots(found: jax.Array, negatives: jax.Array, size: int | None) -> MinedInd
     anchors, positives = (jnp.where(valid, i, 0) for i in jnp.divmod(place, max(1, n)))
     chosen = jnp.where(valid, negatives[anchors, positives], 0) if n else anchors
     return MinedIndices(anchors, positives, chosen.astype(jnp.int32), valid)
+
+def _numbers(*values: float) -> bool: return all(isinstance(v, (int, float, np.integer, np.floating)) for v in values)
 
 class Miner:
     "Base of miners: `_negatives` says which pairs of anchor and positive get a triplet, and with which negative."
@@ -102,8 +115,11 @@ class Miner:
 # %% ../../../nbs/metrics/learning/miners.ipynb #10b05366
 @jax.jit
 def _hard(x: jax.Array, positive: jax.Array, negative: jax.Array) -> tuple[jax.Array, jax.Array]:
-    nearest = jnp.argmin(jnp.where(negative > 0, pair_distances(x), jnp.inf), axis=1) if x.shape[0] else jnp.zeros(0, jnp.int32)
-    return (positive > 0) & (negative > 0).any(axis=1, keepdims=True), jnp.broadcast_to(nearest[:, None], positive.shape)
+    if not x.shape[0]: return positive > 0, jnp.zeros(positive.shape, jnp.int32)
+    d = pair_distances(x)
+    near = (negative > 0) & jnp.isfinite(d)
+    nearest = jnp.argmin(jnp.where(near, d, jnp.inf), axis=1)
+    return (positive > 0) & near.any(axis=1, keepdims=True), jnp.broadcast_to(nearest[:, None], positive.shape)
 
 class HardNegativeMiner(Miner):
     "Every pair of anchor and positive with the anchor's nearest sample of another class, by Euclidean distance."
@@ -126,7 +142,7 @@ class SemiHardMiner(Miner):
     def __init__(self,
         margin: float = 1.0, # width of the ring behind the positive in which negatives are looked for; above 0
     ) -> None:
-        if not margin > 0: raise MetricError(f'margin must be above 0, not {margin!r}', hint='give the margin of the triplet loss')
+        if not _numbers(margin) or not margin > 0: raise MetricError(f'margin must be above 0, not {margin!r}', hint='give the margin of the triplet loss')
         self.margin = margin
 
     def _negatives(self, x: jax.Array, positive: jax.Array, negative: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -153,7 +169,7 @@ class DistanceWeightedMiner(Miner):
         cutoff: float = 0.5, # nearer negatives are drawn as those at this distance; from 0 to 2 on the unit sphere
         farthest: float = 1.4, # negatives from here on are drawn only where there are no others
     ) -> None:
-        if not 0 < cutoff < farthest: raise MetricError(f'cutoff {cutoff!r} and farthest {farthest!r} do not follow 0 < cutoff < farthest', hint='distances on the unit sphere run from 0 to 2; 0.5 and 1.4 are usual')
+        if not _numbers(cutoff, farthest) or not 0 < cutoff < farthest: raise MetricError(f'cutoff {cutoff!r} and farthest {farthest!r} do not follow 0 < cutoff < farthest', hint='distances on the unit sphere run from 0 to 2; 0.5 and 1.4 are usual')
         self.cutoff, self.farthest = cutoff, farthest
 
     def _negatives(self, x: jax.Array, positive: jax.Array, negative: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:

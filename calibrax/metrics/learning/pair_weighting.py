@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ...core.errors import MetricError
 from .base import LossReduction, LossTerms, log_sum_exp, pair_distances, pair_similarities
-from .contrastive import PairLoss, check_above
+from .contrastive import PairLoss, check_above, check_number
 
 # %% ../../../nbs/metrics/learning/pair_weighting.ipynb #441f0bef
 @jax.jit
@@ -24,7 +24,7 @@ def _lifted(x: jax.Array, positive: jax.Array, negative: jax.Array, w: jax.Array
     some = jnp.stack(jnp.broadcast_arrays(has_negative[:, None], has_negative[None]), axis=-1)
     either = log_sum_exp(ends, some.astype(d.dtype))
     pairs = jnp.triu(jnp.maximum(p := w[:, None]*positive, p.T), 1)*some.any(axis=-1)
-    return LossTerms(pairs*jnp.square(jnp.maximum(either + d, 0))/2, pairs)
+    return LossTerms(pairs*jnp.square(jnp.maximum(jnp.where(pairs != 0, either + d, 0), 0))/2, pairs)
 
 class LiftedStructureLoss(PairLoss):
     """Lifted structure loss: each pair of a class against all negatives of both its ends.
@@ -71,8 +71,8 @@ class MultiSimilarityLoss(PairLoss):
         reduction: LossReduction = 'mean', # mean over anchors, sum, or none
     ) -> None:
         super().__init__(reduction=reduction)
-        self.alpha, self.beta, self.base = check_above(alpha, 0, 'alpha'), check_above(beta, 0, 'beta'), base
-        if epsilon is not None and not epsilon >= 0: raise MetricError(f'epsilon must be 0 or more, not {epsilon!r}', hint='give None for all pairs')
+        self.alpha, self.beta, self.base = check_above(alpha, 0, 'alpha'), check_above(beta, 0, 'beta'), check_number(base, 'base')
+        if epsilon is not None and not check_number(epsilon, 'epsilon') >= 0: raise MetricError(f'epsilon must be 0 or more, not {epsilon!r}', hint='give None for all pairs')
         self.epsilon = epsilon
 
     def _pair_terms(self, x: jax.Array, positive: jax.Array, negative: jax.Array, w: jax.Array) -> LossTerms:
@@ -102,7 +102,7 @@ class CircleLoss(PairLoss):
         reduction: LossReduction = 'mean', # mean over anchors with both kinds of partners, sum, or none
     ) -> None:
         super().__init__(reduction=reduction)
-        if not 0 <= margin < 1: raise MetricError(f'margin must be from 0 up to 1, not {margin!r}', hint='0.25 and 0.4 are usual')
+        if not 0 <= check_number(margin, 'margin') < 1: raise MetricError(f'margin must be from 0 up to 1, not {margin!r}', hint='0.25 and 0.4 are usual')
         self.margin, self.scale = margin, check_above(scale, 0, 'scale')
 
     def _pair_terms(self, x: jax.Array, positive: jax.Array, negative: jax.Array, w: jax.Array) -> LossTerms: return _circle(x, positive, negative, w, self.margin, self.scale)

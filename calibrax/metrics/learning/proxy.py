@@ -16,7 +16,7 @@ from flax import nnx
 from ...core.errors import MetricError
 from .angular import ClassLoss
 from .base import LossReduction, LossTerms, log_sum_exp, pair_distances, pair_similarities, unit_vectors
-from .contrastive import check_above
+from .contrastive import check_above, check_number
 from ..reduction import check_choice
 
 # %% ../../../nbs/metrics/learning/proxy.ipynb #ad73b752
@@ -75,7 +75,7 @@ class ProxyAnchorLoss(ClassLoss):
         rngs: nnx.Rngs, # for the first proxies
     ) -> None:
         super().__init__(num_classes, embedding_dim, reduction=reduction)
-        if not margin >= 0: raise MetricError(f'margin must be 0 or more, not {margin!r}', hint='0.1 is usual')
+        if not check_number(margin, 'margin') >= 0: raise MetricError(f'margin must be 0 or more, not {margin!r}', hint='0.1 is usual')
         check_choice(negatives, ('present', 'all'), 'negatives')
         self.margin, self.scale, self.negatives = float(margin), check_above(scale, 0, 'scale'), negatives
         self._proxies = nnx.Param(jax.random.normal(rngs.params(), (num_classes, embedding_dim)))

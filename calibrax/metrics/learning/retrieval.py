@@ -7,7 +7,7 @@ __all__ = ['Distance', 'retrieval_scores', 'retrieval_recall_at_k', 'retrieval_r
 
 # %% ../../../nbs/metrics/learning/retrieval.ipynb #2c3aec7d
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +16,20 @@ from numpy.typing import ArrayLike
 
 from ...core.errors import MetricError
 from ..kernels import sorts_on_host
-from .base import as_batch, unit_vectors
+from .base import as_batch, unit_vectors, whole_labels
 from ..reduction import check_choice, divide
 
 # %% ../../../nbs/metrics/learning/retrieval.ipynb #f51a5756
 Distance: TypeAlias = Literal['cosine', 'euclidean']
 _LAST = 2**31 - 2   # the key of what is not in the ranking: behind everything, and not relevant
 
-def _prepared(x: jax.Array, center: jax.Array, distance: str) -> jax.Array: return unit_vectors(x) if distance == 'cosine' else x - center
-
 @partial(jax.jit, static_argnames=('distance', 'itself'))
 def _keys(x: jax.Array, y: jax.Array, place: jax.Array, references: jax.Array, reference_labels: jax.Array, counts: jax.Array, distance: str, itself: bool) -> tuple[jax.Array, jax.Array]:
     "Integers in the order of the distances, odd for what is relevant (queries, references); and how many are"
-    product = jnp.matmul(x, references.T, precision=jax.lax.Precision.HIGHEST)
-    d = 1 - product if distance == 'cosine' else jnp.sum(x*x, axis=1)[:, None] + jnp.sum(references*references, axis=1)[None] - 2*product
-    bits = jax.lax.bitcast_convert_type(jnp.maximum(d, 0).astype(jnp.float32), jnp.int32)
+    if distance == 'cosine': x, references = unit_vectors(x), unit_vectors(references)
+    d = jnp.sum(jnp.square(x[:, None] - references[None]), axis=-1)
+    if distance == 'cosine': d = jnp.where(jnp.any(x != 0, axis=1)[:, None] & jnp.any(references != 0, axis=1)[None], d, 2)    # 2 - 2·0
+    bits = jax.lax.bitcast_convert_type(d.astype(jnp.float32), jnp.int32)
     here = jnp.broadcast_to(counts[None], bits.shape)
     if itself: here = here & (place[:, None] != jnp.arange(bits.shape[1])[None])
     relevant = here & (y[:, None] == reference_labels[None])
@@ -46,38 +45,58 @@ def _scored(keys: jax.Array, relevant: jax.Array, k: tuple[int, ...]) -> dict[st
 
 # %% ../../../nbs/metrics/learning/retrieval.ipynb #ed1138da
 _ENTRIES = 2**22    # of a table of distances, at once
+_FINEST = 2.0**-46  # of the longest vector: what is nearer to each other counts as the same distance
 
-def _front(keys: jax.Array, length: int) -> jax.Array:
-    "The smallest keys of each row, in order"
-    if not sorts_on_host(keys): return jnp.sort(keys, axis=1)[:, :length]
-    table = np.asarray(keys)
-    if length < table.shape[1]: table = np.partition(table, length - 1, axis=1)[:, :length]
-    return jnp.asarray(np.sort(table, axis=1))
+def _double(x: np.ndarray, references: np.ndarray, distance: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Vectors (n, size), (size, m) and a row (m,) so that product plus row rises with the distance by whole numbers"
+    x, r = (np.where(np.isfinite(v), v, 0).astype(np.float64) for v in (x, references))
+    if distance == 'cosine':
+        x, r = (v/np.where((length := np.linalg.norm(v, axis=1, keepdims=True)) < 1e-12, 1, length) for v in (x, r))
+        r = r - r.mean(axis=0)
+        return -x/max(_FINEST*np.linalg.norm(r, axis=1).max(), 2.0**-50), r.T, np.zeros(len(r))
+    center = r.mean(axis=0)
+    x, r = x - center, r - center
+    unit = _FINEST*(max((x*x).sum(axis=1).max(), (r*r).sum(axis=1).max()) or 1)
+    return -2*x/unit, r.T, (r*r).sum(axis=1)/unit
+
+def _host_front(x: np.ndarray, references: np.ndarray, row: np.ndarray, here: np.ndarray, relevant: np.ndarray, length: int) -> np.ndarray:
+    "Whether the nearest are relevant, in order (queries, length)"
+    table = x @ references
+    table += row
+    keys = np.rint(table, out=table).astype(np.int64)
+    keys <<= 1
+    keys |= relevant
+    np.putmask(keys, ~here, np.iinfo(np.int64).max - 1)
+    if length < keys.shape[1]: keys = np.partition(keys, length - 1, axis=1)[:, :length]
+    return (np.sort(keys, axis=1) & 1).astype(np.int32)
 
 def _by_chunks(x: jax.Array, y: jax.Array, references: jax.Array, reference_labels: jax.Array, counts: jax.Array, *, k: tuple[int, ...], distance: str, itself: bool, chunk: int) -> dict[str, jax.Array]:
     "Scores of each query"
     queries, size = x.shape[0], references.shape[0]
-    pad = -queries % chunk
-    place = jnp.arange(queries + pad)
-    rows = (jnp.pad(x, ((0, pad), (0, 0))), jnp.pad(y, (0, pad)), place)
-    arrays = (references, reference_labels, counts)
-    if any(isinstance(a, jax.core.Tracer) for a in (*rows, *arrays)):
+    if not sorts_on_host(x, y, references, reference_labels, counts):
+        pad = -queries % chunk
+        rows = (jnp.pad(x, ((0, pad), (0, 0))), jnp.pad(y, (0, pad)), jnp.arange(queries + pad))
         def one(row: tuple[jax.Array, ...]) -> dict[str, jax.Array]:
-            keys, relevant = _keys(*row, *arrays, distance=distance, itself=itself)
+            keys, relevant = _keys(*row, references, reference_labels, counts, distance=distance, itself=itself)
             return _scored(jnp.sort(keys, axis=1), relevant, k) | {'relevant': relevant}
         table = jax.lax.map(one, tuple(r.reshape(-1, chunk, *r.shape[1:]) for r in rows))
         return {name: v.reshape(-1)[:queries] for name, v in table.items()}
-    _, members = np.unique(np.asarray(reference_labels)[np.asarray(counts)], return_counts=True)
-    length = max(1, min(size, max(*k, int(members.max(initial=1)))))
-    parts = []
+    place, labels, others, kept = np.arange(queries), np.asarray(y), np.asarray(reference_labels), np.asarray(counts)
+    _, members = np.unique(others[kept], return_counts=True)
+    length = min(size, 1 << (max(*k, int(members.max(initial=1))) - 1).bit_length())
+    queried, searched, row = _double(np.asarray(x), np.asarray(references), distance)
+    hits, found = np.zeros((queries, length), np.int32), np.zeros(queries, np.int32)
     for start in range(0, queries, chunk):
-        keys, relevant = _keys(*(r[start:start + chunk] for r in rows), *arrays, distance=distance, itself=itself)
-        parts.append(_scored(_front(keys, length), relevant, k) | {'relevant': relevant})
-    return {name: jnp.concatenate([p[name] for p in parts])[:queries] for name in parts[0]}
+        part = slice(start, start + chunk)
+        here = np.broadcast_to(kept, (len(labels[part]), size))
+        if itself: here = here & (place[part, None] != np.arange(size))
+        relevant = here & (labels[part, None] == others)
+        hits[part], found[part] = _host_front(queried[part], searched, row, here, relevant, length), relevant.sum(axis=1)
+    return _scored(jnp.asarray(hits), jnp.asarray(found), k) | {'relevant': jnp.asarray(found)}
 
 # %% ../../../nbs/metrics/learning/retrieval.ipynb #d29b6ed2
-def _checked_k(k: int | tuple[int, ...]) -> tuple[int, ...]:
-    ks = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
+def _checked_k(k: Any) -> tuple[int, ...]:
+    ks = tuple(k) if isinstance(k, (tuple, list, range)) else (k,)
     if not ks or any(isinstance(i, bool) or not isinstance(i, (int, np.integer)) or i < 1 for i in ks): raise MetricError(f'k must hold whole numbers from 1 on, not {k!r}', hint='give k=1 or k=(1, 2, 4, 8)')
     return tuple(int(i) for i in ks)
 
@@ -105,12 +124,12 @@ def retrieval_scores(
     r, ry, rw = (x, y, w) if references is None or reference_labels is None else as_batch(references, reference_labels, reference_mask)
     if r.shape[1] != x.shape[1]: raise MetricError(f'references have size {r.shape[1]}, and embeddings {x.shape[1]}', hint='both come out of the same model')
     if not x.shape[0] or not r.shape[0]: return {name: jnp.full(x.shape[:1] if reduction == 'none' else (), jnp.nan) for name in (*(f'recall@{i}' for i in ks), 'r_precision', 'map@r')}
-    center = jnp.sum(r, axis=0, keepdims=True)/r.shape[0]
+    if reference_labels is not None: y, ry = whole_labels(labels, reference_labels)
     counts = jnp.ones(ry.shape, bool) if rw is None else rw != 0
     chunk = min(x.shape[0], max(1, _ENTRIES//r.shape[0]) if chunk_size is None else max(1, chunk_size))
-    found = _by_chunks(_prepared(x, center, distance), y, _prepared(r, center, distance), ry, counts, k=ks, distance=distance, itself=references is None, chunk=chunk)
+    found = _by_chunks(x, y, r, ry, counts, k=ks, distance=distance, itself=references is None, chunk=chunk)
     w = jnp.where(found.pop('relevant') > 0, 1.0 if w is None else w, 0)
-    broken = jnp.where(jnp.isnan(x).any() | jnp.isnan(r).any(), jnp.nan, 0)
+    broken = jnp.where((~jnp.isfinite(x)).any() | (~jnp.isfinite(r)).any(), jnp.nan, 0)
     if reduction == 'none': return {name: jnp.where(w > 0, v, jnp.nan) + broken for name, v in found.items()}
     return {name: divide(jnp.sum(v*w), jnp.sum(w), jnp.nan) + broken for name, v in found.items()}
 
@@ -127,7 +146,8 @@ def retrieval_recall_at_k(
     weights: ArrayLike | None = None, # how often each query counts
 ) -> jax.Array: # from 0 to 1
     "Share of samples with one of their class among the k nearest."
-    return retrieval_scores(embeddings, labels, references=references, reference_labels=reference_labels, k=k, distance=distance, mask=mask, weights=weights)[f'recall@{int(k)}']
+    if len(ks := _checked_k(k)) > 1: raise MetricError(f'k must be one whole number, not {k!r}', hint='retrieval_scores takes several')
+    return retrieval_scores(embeddings, labels, references=references, reference_labels=reference_labels, k=k, distance=distance, mask=mask, weights=weights)[f'recall@{ks[0]}']
 
 def retrieval_r_precision(
     embeddings: ArrayLike, # queries, shape (n, size)

@@ -99,6 +99,7 @@ class _Embedding(FrozenBackboneMetric):
         rows = [[r] if isinstance(r, str) else list(r) for r in batches]
         flat = np.asarray(self._made('text', None, [t for r in rows for t in r], ('reference_embeddings', 'references')))
         there = np.arange(max(map(len, rows), default=0)) < np.array([len(r) for r in rows]).reshape(-1, 1)
+        if flat.ndim != 2 or len(flat) != there.sum(): raise MetricError(f'embed_texts gave an array of shape {flat.shape} for {there.sum()} references', hint='it must give (texts, dimensions)')
         padded = np.zeros((*there.shape, flat.shape[-1]), flat.dtype)
         padded[there] = flat
         return padded, there
@@ -110,12 +111,30 @@ class _Embedding(FrozenBackboneMetric):
         if kwargs['references'] is not None: features['reference_embeddings'], features['reference_mask'] = self._of_references(kwargs['references'])
         return features
 
+# %% ../../../nbs/metrics/plugins/embeddings.ipynb #c1e0aa0d
+class _Sums(_Embedding):
+    "What CLIPScore keeps of the pairs so far"
+    def reset(self) -> None:
+        "Forget every batch."
+        self._sums = np.zeros(4)    # scores, pairs, scores with references, pairs with references
+
+    @property
+    def state(self) -> np.ndarray: # sums of scores, of pairs, and the same of pairs with references
+        "A copy of what was accumulated, for a checkpoint; assign it to go on from there."
+        return self._sums.copy()
+
+    @state.setter
+    def state(self, value: ArrayLike) -> None:
+        sums = np.array(value, float)
+        if sums.shape != (4,): raise MetricError(f'clip_score: a state of shape {sums.shape}, and four numbers are expected', hint='assign what `state` gave')
+        self._sums = sums
+
 # %% ../../../nbs/metrics/plugins/embeddings.ipynb #e8a579ac
 def _entries(scale: float) -> dict[str, MetricEntry]:
     return {name: MetricEntry(name=name, fn=None, tier=MetricTier.FROZEN_BACKBONE, domain='image', direction=MetricDirection.HIGHER, bounds=(0, high))
             for name, high in (('clip_score', scale), ('ref_clip_score', 2*scale/(scale + 1)))}
 
-class CLIPScoreMetric(_Embedding):
+class CLIPScoreMetric(_Sums):
     "CLIPScore, and with references RefCLIPScore, over batches of embeddings or of what two functions can embed; NaN before the first."
     entries = _entries(2.5)
 
@@ -126,13 +145,17 @@ class CLIPScoreMetric(_Embedding):
     ) -> None:
         super().__init__('clip_score')
         self._embed = {'image': embed_images, 'text': embed_texts}
+        if isinstance(scale, bool) or not isinstance(scale, (int, float, np.number)) or not 0 < scale < math.inf: raise MetricError(f'scale is {scale!r}', hint='give a positive number, 2.5 in the paper')
         self._scale = float(scale)
         self.entries = _entries(self._scale)
         self.reset()
 
-    def reset(self) -> None:
-        "Forget every batch."
-        self._sums = np.zeros(4)    # scores, pairs, scores with references, pairs with references
+    def merge(self,
+        other: 'CLIPScoreMetric', # of the same scale, say of another process
+    ) -> None:
+        "Take in all that another metric has accumulated; raises `MetricError` for one of another scale or kind."
+        if not isinstance(other, CLIPScoreMetric) or other._scale != self._scale: raise MetricError(f'clip_score: cannot merge {type(other).__name__} of other settings', hint='make both with the same scale')
+        self._sums = self._sums + other._sums
 
     def update(self, *, # type: ignore[override]
         image_embeddings: ArrayLike | None = None, # shape (pairs, dimensions)

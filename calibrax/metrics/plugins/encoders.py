@@ -67,8 +67,33 @@ def _settings(config: Mapping[str, Any]) -> BertSettings | str:
     if kind not in _KINDS: return f'{kind} is none of {", ".join(_KINDS)}'
     if activation not in _ACTIVATIONS: return f'its activation {activation} is none of {", ".join(_ACTIVATIONS)}'
     if config.get('position_embedding_type', 'absolute') not in (None, 'absolute'): return 'its places are relative'
-    first = 0 if kind == 'bert' else int(config.get('pad_token_id', 1)) + 1
-    return BertSettings(int(config['num_attention_heads']), float(config.get('layer_norm_eps', 1e-12)), activation, first, kind == 'bert', int(config['max_position_embeddings']) - first)
+    missing = [key for key in ('num_attention_heads', 'max_position_embeddings', 'num_hidden_layers') if key not in config]
+    if missing: raise ModelError(f'config has no {", ".join(missing)}', hint='take the config.json that transformers saved beside the weights')
+    try:
+        first = 0 if kind == 'bert' else int(config.get('pad_token_id', 1)) + 1
+        heads, layers, places = (int(config[key]) for key in ('num_attention_heads', 'num_hidden_layers', 'max_position_embeddings'))
+        epsilon = float(config.get('layer_norm_eps', 1e-12))
+    except (TypeError, ValueError) as e: raise ModelError(f'config has a number that is none: {e}', hint='take the config.json that transformers saved beside the weights') from e
+    if min(heads, layers + 1, places - first) < 1: raise ModelError(f'config has {heads} heads, {layers} layers and {places} places', hint='take the config.json that transformers saved beside the weights')
+    return BertSettings(heads, epsilon, activation, first, kind == 'bert', places - first)
+
+def _check_shapes(weights: Mapping[str, Any], settings: BertSettings) -> None:
+    "Whether all arrays of a network fit together"
+    w = weights['embeddings']
+    if any(w[name].ndim != 2 for name in ('word', 'place', 'segment')): raise ModelError('a table of embeddings is no matrix', hint='the weights are those of another network')
+    d = w['word'].shape[1]
+    if d % settings.heads: raise ModelError(f'embeddings of {d} numbers do not divide among {settings.heads} heads', hint='the config is that of another network')
+    if w['place'].shape[0] < settings.longest + settings.first_place: raise ModelError(f'the weights have {w["place"].shape[0]} places, the config {settings.longest + settings.first_place}', hint='the config is that of another network')
+    wanted: dict[str, Any] = {'place': w['place'].shape[:1] + (d,), 'segment': w['segment'].shape[:1] + (d,), 'norm.weight': (d,), 'norm.bias': (d,)}
+    found: dict[str, Any] = {'place': w['place'].shape, 'segment': w['segment'].shape, 'norm.weight': w['norm']['weight'].shape, 'norm.bias': w['norm']['bias'].shape}
+    if weights['layers']:
+        inner = weights['layers']['inner']['weight'].shape[1]
+        for part, arrays in weights['layers'].items():
+            rows, columns = {'inner': (inner, d), 'outer': (d, inner)}.get(part, (d, d))
+            wanted |= {f'{part}.weight': (rows,) if 'norm' in part else (rows, columns), f'{part}.bias': (rows,)}
+            found |= {f'{part}.{k}': v.shape[1:] for k, v in arrays.items()}
+    wrong = [f'{name} is {found[name]}, not {wanted[name]}' for name in wanted if found[name] != wanted[name]]
+    if wrong: raise ModelError(f'the shapes of the weights do not fit: {"; ".join(wrong[:4])}', hint='the weights are those of another network, or the file is damaged', details={'shapes': wrong})
 
 def _arranged(tensors: Mapping[str, np.ndarray], layers: int) -> dict[str, Any]:
     "Tensors under the names of a checkpoint, as the network takes them"
@@ -80,6 +105,7 @@ def _arranged(tensors: Mapping[str, np.ndarray], layers: int) -> dict[str, Any]:
         made = [{k: pair(f'encoder.layer.{i}.{name}') for k, name in _PARTS.items()} for i in range(layers)]
         return {'embeddings': {'word': table('word_embeddings'), 'place': table('position_embeddings'), 'segment': table('token_type_embeddings'), 'norm': pair('embeddings.LayerNorm')},
                 'layers': jax.tree.map(lambda *x: jnp.stack(x), *made) if made else {}}
+    except (TypeError, ValueError) as e: raise ModelError(f'the weights of the layers differ in shape: {e}', hint='the weights are those of another network, or the file is damaged') from e
     except KeyError as e: raise ModelError(f'the weights have no {e.args[0]}', hint='they are those of another network; look at model_type in config.json') from None
 
 def _chosen(layer: int | None, layers: int) -> int:
@@ -101,6 +127,7 @@ class BertEncoder:
         if isinstance(settings, str): raise ModelError(f'this is no BERT or RoBERTa: {settings}', hint="use transformers_embedding(…, backend='torch')")
         self.settings = settings
         self.weights = _arranged(tensors, _chosen(layer, int(config['num_hidden_layers'])))
+        _check_shapes(self.weights, settings)
 
     @classmethod
     def load(cls,
@@ -129,6 +156,10 @@ class BertEncoder:
         "Hidden states of each token; jit-compiled, one program for each length."
         t, m = jnp.asarray(tokens), jnp.asarray(mask) != 0
         if t.ndim != 2 or m.shape != t.shape: raise MetricError(f'tokens {t.shape} and mask {m.shape} do not fit', hint='both have the shape (sentences, tokens)')
+        words = self.weights['embeddings']['word'].shape[0]
+        if not jnp.issubdtype(t.dtype, jnp.integer): raise MetricError(f'tokens are of type {t.dtype}', hint='give whole numbers, as a tokenizer does')
+        wrong = [] if isinstance(t, jax.core.Tracer) else [n for n in (int(t.min(initial=0)), int(t.max(initial=0))) if not 0 <= n < words]
+        if wrong: raise MetricError(f'tokens: {wrong[0]} is not in the vocabulary of {words}', hint='use the tokenizer that belongs to the network')
         if t.shape[1] > self.settings.longest: raise MetricError(f'{t.shape[1]} tokens are more than the {self.settings.longest} that the network has places for', hint='cut the sentences')
         return _encoded(self.weights, t, m, settings=self.settings)
 

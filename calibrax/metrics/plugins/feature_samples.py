@@ -20,7 +20,9 @@ from ...core.errors import MetricError
 from ..arrays import floating
 from ..compilation import compiled
 from ..kernels import centered
+from ..numerics import safe_norm
 from .feature_statistics import feature_array
+from ..reduction import divide
 
 # %% ../../../nbs/metrics/plugins/feature_samples.ipynb #5045254c
 class FeatureSample(NamedTuple):
@@ -60,7 +62,8 @@ def _kept(state: FeatureSample, tickets: NDArray[np.uint64], rows: NDArray[np.fl
     free = np.flatnonzero(~stays[:places])
     def own(a: NDArray[Any]) -> NDArray[Any]: return a if donate and isinstance(a, np.ndarray) and a.flags.writeable else np.array(a)
     kept, marks = own(state.rows), own(state.tickets)
-    kept[free], marks[free] = rows[stays[places:]], tickets[stays[places:]]
+    with np.errstate(over='ignore'): kept[free] = rows[stays[places:]] # what float32 cannot hold is infinite, and the score NaN
+    marks[free] = tickets[stays[places:]]
     return FeatureSample(np.asarray(int(state.seen) + seen, np.int64), marks, kept)
 
 # %% ../../../nbs/metrics/plugins/feature_samples.ipynb #af9ca4f9
@@ -180,13 +183,14 @@ def clip_mmd(
     scale: float = 1000.0, # of the result
     normalize: bool = True, # whether vectors are divided by their length first, as those of CLIP are
 ) -> jax.Array: # at least 0, but for rounding
-    "CMMD: the squared maximum mean discrepancy of embeddings with a Gaussian kernel."
+    "CMMD: the squared maximum mean discrepancy of embeddings with a Gaussian kernel; NaN where a number is not finite. An embedding of zeros stays zero."
     a, b = _two_samples(x, y)
-    if normalize: a, b = (s/jnp.maximum(jnp.linalg.norm(s, axis=1, keepdims=True), float(np.finfo(s.dtype).tiny)) for s in (a, b))
+    finite = jnp.all(jnp.isfinite(a)) & jnp.all(jnp.isfinite(b))
+    if normalize: a, b = (divide(s, safe_norm(s, axis=1)[:, None]) for s in (a, b))
     both = centered(jnp.concatenate((a, b)), axis=0)
     def below_one(products: jax.Array, of_u: jax.Array, of_v: jax.Array) -> list[jax.Array]:
         return [jnp.expm1(-jnp.maximum(of_u + of_v - 2*products, 0)/(2*bandwidth**2))]
     u, v = both[:len(a)], both[len(a):]
     p, q = (jnp.sum(s*s, axis=1) for s in (u, v))
     inside = _pair_means(u, u, below_one, (p, p), itself=False) + _pair_means(v, v, below_one, (q, q), itself=False)
-    return scale*(inside - 2*_pair_means(u, v, below_one, (p, q), itself=False))[0]
+    return jnp.where(finite, scale*(inside - 2*_pair_means(u, v, below_one, (p, q), itself=False))[0], jnp.nan)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['feature_array', 'FeatureStatistics', 'init_statistics', 'update_statistics', 'merge_statistics',
-           'finalize_statistics', 'trace_of_root', 'frechet_distance', 'save_moments', 'load_moments']
+           'finalize_statistics', 'covariance_factor', 'trace_of_root', 'frechet_distance', 'save_moments',
+           'load_moments']
 
 # %% ../../../nbs/metrics/plugins/feature_statistics.ipynb #4fae45ff
 import io
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +29,8 @@ def feature_array(
     size: int | None = None, # the length that each vector must have; None for any
     name: str = 'features', # what the argument is called, for errors
 ) -> NDArray[Any]: # a NumPy array of float32, or float64 where the input has it
-    "Feature vectors as a NumPy array; raises `MetricError` for what has another shape."
+    "Feature vectors as a NumPy array; raises `MetricError` for what has another shape, and inside of `jax.jit`, where there are no numbers yet."
+    if isinstance(features, jax.core.Tracer): raise MetricError(f'{name} are traced, and their numbers are accumulated on the host', hint='call it outside of jit: compile the network alone, and hand over what it gives')
     array = np.asarray(as_array(features, name))
     if array.ndim != 2:
         raise MetricError(f'{name} of shape {array.shape} are no feature vectors, which have shape (n, size)',
@@ -109,13 +112,28 @@ def finalize_statistics(
     return (state.mean if n else np.full_like(state.mean, np.nan)), (covariance/(n - 1) if n > 1 else np.full_like(covariance, np.nan))
 
 # %% ../../../nbs/metrics/plugins/feature_statistics.ipynb #bd506643
-def _factor(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    "L with as many columns as the rank, LLᵀ the covariance"
+_NOISE = 1e-5 # of the largest number: as much may rounding in float32 take from symmetry or put below zero
+
+def covariance_factor(
+    covariance: ArrayLike, # symmetric, positive semi-definite, finite, shape (size, size)
+    name: str = 'covariance', # what the argument is called, for errors
+) -> NDArray[np.float64]: # L of shape (size, rank), for which LLᵀ is the covariance
+    """A factor of a covariance of whatever rank; raises `MetricError` for a matrix that is none.
+
+    Where rounding in single precision has made eigenvalues slightly negative, these are taken for 0."""
+    from scipy.linalg import eigh
     from scipy.linalg.lapack import dpstrf
-    lower, pivots, rank, _ = dpstrf(covariance, lower=1)
-    factor = np.empty((len(covariance), rank))
+    c = np.asarray(covariance, float)
+    if c.ndim != 2 or c.shape[0] != c.shape[1]: raise MetricError(f'{name} of shape {c.shape} is no square matrix', hint='give the covariance of the features, shape (size, size)')
+    size = float(np.abs(c).max(initial=0))
+    if np.abs(c - c.T).max(initial=0) > _NOISE*size: raise MetricError(f'{name} is not symmetric', hint='give the covariance of the features, e.g. np.cov(features, rowvar=False)')
+    lower, pivots, rank, _ = dpstrf(c, lower=1)
+    factor = np.empty((len(c), rank))
     factor[pivots - 1] = np.tril(lower)[:, :rank]
-    return factor
+    if np.abs(factor @ factor.T - c).max(initial=0) <= 1e-10*size: return factor
+    values, vectors = eigh(c, check_finite=False)
+    if values[0] < -_NOISE*max(values[-1], 0): raise MetricError(f'{name} has the eigenvalue {values[0]:.3g} and is not positive semi-definite', hint='give the covariance of the features, not their correlation or its inverse')
+    return np.asarray(vectors*np.sqrt(values.clip(0)))
 
 def trace_of_root(
     cov_a: ArrayLike, # symmetric, positive semi-definite, shape (size, size)
@@ -125,7 +143,7 @@ def trace_of_root(
     from scipy.linalg import svdvals
     a, b = np.asarray(cov_a, float), np.asarray(cov_b, float)
     if not (np.isfinite(a).all() and np.isfinite(b).all()): return float('nan')
-    between = _factor(a).T @ _factor(b)
+    between = covariance_factor(a, 'cov_a').T @ covariance_factor(b, 'cov_b')
     return float(svdvals(between, overwrite_a=True, check_finite=False).sum()) if between.size else 0.0
 
 # %% ../../../nbs/metrics/plugins/feature_statistics.ipynb #48e1a2af
@@ -137,7 +155,9 @@ def frechet_distance(
 ) -> float: # at least 0, in squared units of the features; NaN where a number is not finite
     """The squared Fréchet distance of two normal distributions, in float64 on the host.
 
-    Dowson and Landau 1982, equation 4. Singular covariances are fine. Raises `MetricError` when shapes do not fit."""
+    Dowson and Landau 1982, equation 4. Singular covariances are fine. Raises `MetricError` when shapes do not fit, and for a
+    matrix that is not symmetric and positive semi-definite."""
+    if any(isinstance(x, jax.core.Tracer) for x in (mean_a, cov_a, mean_b, cov_b)): raise MetricError('frechet_distance was called with traced arrays, and it works on the host', hint='call it outside of jit')
     means, covs = [np.asarray(m, float) for m in (mean_a, mean_b)], [np.asarray(c, float) for c in (cov_a, cov_b)]
     shape = means[0].shape
     if len(shape) != 1 or means[1].shape != shape or any(c.shape != shape*2 for c in covs):

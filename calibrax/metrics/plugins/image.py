@@ -24,9 +24,10 @@ from ..arrays import as_array, floating, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricEntry, MetricTier
 from .feature_samples import clip_mmd, init_sample, kernel_inception_distance, merge_samples, sampled_features, update_sample
-from .feature_statistics import feature_array, finalize_statistics, frechet_distance, init_statistics, load_moments, merge_statistics
+from .feature_statistics import covariance_factor, feature_array, finalize_statistics, frechet_distance, init_statistics, load_moments, merge_statistics
 from .feature_statistics import save_moments, update_statistics
 from .manifold import manifold_scores
+from .networks import backbone_of
 from .perceptual import LPIPSMetric as LPIPSMetric
 from ..stateful import FrozenBackboneMetric
 
@@ -37,8 +38,20 @@ _Features = Callable[[Any], ArrayLike]
 def _entry(name: str, direction: MetricDirection, bounds: tuple[float, float]) -> MetricEntry:
     return MetricEntry(name=name, fn=None, tier=MetricTier.FROZEN_BACKBONE, domain='image', direction=direction, bounds=bounds)
 
+def _warn_of_random_weights(name: str, features: Any) -> None:
+    network = backbone_of(features)
+    if network is not None and not network.weights_from:
+        _log.warning('%s: %s has random weights, so the number is not comparable with any other; load them with load_inception(…)', name, type(network).__name__)
+
+def _masked(mask: ArrayLike, rows: int, name: str) -> NDArray[np.bool_]:
+    "Which rows are taken in"
+    keep = np.asarray(as_array(mask, 'mask'))
+    if keep.shape != (rows,): raise MetricError(f'mask of shape {keep.shape} does not fit the {rows} rows of {name}', hint='give one truth value a row; for sides of different length call update() once for each')
+    return np.asarray(keep != 0)
+
 def _copied(state: Any) -> Any: return None if state is None else type(state)(*(np.array(a) for a in state))
 
+# %% ../../../nbs/metrics/plugins/image.ipynb #c1e0aa0a
 class _TwoSets(FrozenBackboneMetric):
     "Accumulates features of real and of generated data; a subclass says what is kept of them"
     def __init__(self,
@@ -50,6 +63,7 @@ class _TwoSets(FrozenBackboneMetric):
         if feature_dim is not None and (isinstance(feature_dim, bool) or not isinstance(feature_dim, (int, np.integer)) or feature_dim < 1):
             raise MetricError(f'feature_dim is {feature_dim!r}', hint='give the length of a feature vector, 2048 for InceptionV3, or None to take it from the first batch')
         self._size, self._features = feature_dim, features
+        _warn_of_random_weights(name, features)
         self._state: dict[str, Any] = {'real': None, 'generated': None}
 
     @property
@@ -71,7 +85,11 @@ class _TwoSets(FrozenBackboneMetric):
     def state(self, value: Mapping[str, Any]) -> None:
         kind = type(self._empty(1))
         def made(kept: Any) -> Any: return None if kept is None else kind(*(np.array(a) for a in (map(kept.get, kind._fields) if isinstance(kept, Mapping) else kept)))
-        self._state = {side: made(value[side]) for side in ('real', 'generated')}
+        try: states = {side: made(value[side]) for side in ('real', 'generated')}
+        except (TypeError, KeyError, ValueError) as e: raise MetricError(f'{self.name}: this is no state of such a metric: {type(e).__name__}: {e}', hint='assign what `state` gave') from e
+        sizes = {int(np.shape(s[-1])[-1]) if np.ndim(s[-1]) == 2 else None for s in states.values() if s is not None} | ({self._size} if self._size is not None else set())
+        if None in sizes or len(sizes) > 1: raise MetricError(f'{self.name}: a state of vectors of {" and ".join(map(str, sorted(sizes, key=str)))} numbers', hint='both sides and feature_dim must agree')
+        self._state = states
 
     def reset(self, *,
         keep_real: bool = False, # whether the real side stays, for the next generator
@@ -89,17 +107,20 @@ class _Accumulating(_TwoSets):
     def update(self, *, # type: ignore[override]
         real: Any = None, # features of real data, shape (n, size); with `features=`, what that function takes
         generated: Any = None, # the same of generated data, as many as there are
+        mask: ArrayLike | None = None, # False leaves a row out, on each side that is given; shape (n,)
     ) -> None:
         "Take in a batch of either side or of both; raises `MetricError` for what are no feature vectors of the expected length."
-        super().update(real=real, generated=generated)
+        super().update(real=real, generated=generated, mask=mask)
 
     def _extract_features(self, **kwargs: Any) -> dict[str, NDArray[Any]]:
+        mask = kwargs.pop('mask', None)
         given = {side: x for side, x in kwargs.items() if x is not None}
         if not given: raise MetricError(f'{self.name}: update() was given nothing', hint='give real=…, generated=…, or both')
         size, found = self.feature_dim, {}
         for side, x in given.items():
             found[side] = feature_array(x if self._features is None else self._features(x), size, side)
             size = found[side].shape[1]
+            if mask is not None: found[side] = found[side][_masked(mask, len(found[side]), side)]
         return found
 
     def _accumulate(self, features: dict[str, NDArray[Any]]) -> None:
@@ -141,10 +162,13 @@ class FIDMetric(_Accumulating):
         super().__init__('fid', feature_dim, features)
         self._reference: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         if reference is None: return
-        mean, covariance = reference if isinstance(reference, tuple) else load_moments(reference)
+        if isinstance(reference, (str, os.PathLike)): mean, covariance = load_moments(reference)
+        elif isinstance(reference, (tuple, list)) and len(reference) == 2: mean, covariance = (np.asarray(as_array(x, 'reference')) for x in reference)
+        else: raise MetricError(f'reference is a {type(reference).__name__}{f" of {len(reference)}" if isinstance(reference, (tuple, list)) else ""}', hint='give (mean, covariance), or the name of an .npz file')
         self._reference = (np.asarray(mean, float), np.asarray(covariance, float))
         size = feature_array(self._reference[0][None], feature_dim, 'reference').shape[1]
         if self._reference[1].shape != (size, size): raise MetricError(f'reference: a covariance of shape {self._reference[1].shape} for {size} features', hint='give (mean, covariance)')
+        if all(np.isfinite(a).all() for a in self._reference): covariance_factor(self._reference[1], 'reference')     # checks it
         self._size = size
 
     def _empty(self, size: int) -> Any: return init_statistics(size)
@@ -198,7 +222,7 @@ class _Sampled(_Accumulating):
     def _empty(self, size: int) -> Any: return init_sample(size, self._capacity)
     def _more(self, side: str, state: Any, features: NDArray[Any]) -> Any: return update_sample(state, features, seed=2*self._seed + (side == 'real'), donate=True)
     def _both(self, first: Any, second: Any) -> Any: return merge_samples(first, second)
-    def _settings(self) -> tuple[Any, ...]: return (self._size, self._capacity)
+    def _settings(self) -> tuple[Any, ...]: return (self._size, self._capacity, getattr(self, '_options', None), getattr(self, '_neighbors', None))
     def _samples(self) -> list[NDArray[np.float32]]: return [sampled_features(self._state[side]) for side in ('real', 'generated')]
 
 class KIDMetric(_Sampled):
@@ -269,7 +293,9 @@ class CMMDMetric(_Sampled):
         self._options: dict[str, Any] = {'bandwidth': bandwidth, 'scale': scale, 'normalize': normalize}
 
     def _compute_from_accumulated(self) -> dict[str, float]: # cmmd
-        return {'cmmd': math.nan if self._few(2) else max(float(clip_mmd(*self._samples(), **self._options)), 0.0)}
+        if self._few(2): return {'cmmd': math.nan}
+        value = float(clip_mmd(*self._samples(), **self._options))
+        return {'cmmd': value if math.isnan(value) else max(value, 0.0)}
 
 # %% ../../../nbs/metrics/plugins/image.ipynb #32351f0f
 def _certainty(p: jax.Array) -> jax.Array:
@@ -313,6 +339,15 @@ def _by_split(probabilities: jax.Array, weights: jax.Array) -> dict[str, jax.Arr
     p = probabilities
     return {'weight': jnp.sum(weights, axis=1), 'certainty': jnp.matmul(weights, _certainty(p), precision='highest'), 'classes': jnp.matmul(weights, p, precision='highest')}
 
+def _checked_probabilities(p: jax.Array, name: str) -> jax.Array:
+    "Rows that are at least 0 and sum to 1; NaN is let through, and makes the score NaN"
+    rows = np.asarray(p, np.float64)
+    sums = rows.sum(axis=1)
+    if (rows < 0).any() or (np.abs(sums - 1) > 1e-3).any():
+        raise MetricError(f'{name} must be at least 0 and sum to 1 in each row; the smallest is {np.nanmin(rows):.3g}, and sums run from {np.nanmin(sums):.4g} to {np.nanmax(sums):.4g}', hint='pass what a classifier gives before its softmax as logits=')
+    return p
+
+# %% ../../../nbs/metrics/plugins/image.ipynb #c1e0aa0b
 class _ClassSums(FrozenBackboneMetric):
     "Sums of class probabilities, in splits"
     def __init__(self,
@@ -322,6 +357,7 @@ class _ClassSums(FrozenBackboneMetric):
         super().__init__('inception_score')
         if isinstance(splits, bool) or not isinstance(splits, (int, np.integer)) or splits < 1: raise MetricError(f'splits is {splits!r}', hint='give a whole number from 1 on')
         self._splits, self._classifier = splits, classifier
+        _warn_of_random_weights('inception_score', classifier)
         self.reset()
 
     def reset(self) -> None:
@@ -337,11 +373,13 @@ class _ClassSums(FrozenBackboneMetric):
         probabilities: ArrayLike | None = None, # of the classes, shape (n, classes)
         logits: ArrayLike | None = None, # instead: what a softmax makes them of
         images: Any = None, # instead: what `classifier` takes
+        mask: ArrayLike | None = None, # False leaves a row out, shape (n,)
     ) -> None:
-        "Take in a batch, as probabilities, logits or images."
-        super().update(probabilities=probabilities, logits=logits, images=images)
+        "Take in a batch, as probabilities, logits or images; raises `MetricError` for rows that are no probabilities."
+        super().update(probabilities=probabilities, logits=logits, images=images, mask=mask)
 
     def _extract_features(self, **kwargs: Any) -> jax.Array:
+        mask = kwargs.pop('mask', None)
         given = {k: v for k, v in kwargs.items() if v is not None}
         if len(given) != 1: raise MetricError(f"inception_score: expected one of probabilities, logits and images, found {', '.join(given) or 'none'}", hint='give one of them')
         if 'images' in given and self._classifier is None:
@@ -351,7 +389,10 @@ class _ClassSums(FrozenBackboneMetric):
         if p.ndim != 2 or (self.state is not None and p.shape[1] != self.state['classes'].shape[1]):
             classes = 'classes' if self.state is None else self.state['classes'].shape[1]
             raise MetricError(f'{kind} of shape {p.shape}, and (n, {classes}) is expected', hint='give one row an image')
-        return jax.nn.softmax(p, axis=1) if kind == 'logits' else p
+        if isinstance(p, jax.core.Tracer): raise MetricError(f'{kind} are traced, and this metric accumulates on the host', hint='call it outside of jit; inception_score works within')
+        if mask is not None: p = p[_masked(mask, len(p), kind)]
+        if kind == 'logits': return jax.nn.softmax(p, axis=1)
+        return _checked_probabilities(p, 'probabilities' if kind == 'probabilities' else 'probabilities of the classifier')
 
     def _accumulate(self, features: jax.Array) -> None:
         split = (self.count + np.arange(len(features))) % self._splits

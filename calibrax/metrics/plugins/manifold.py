@@ -6,17 +6,15 @@
 __all__ = ['ManifoldScores', 'manifold_scores']
 
 # %% ../../../nbs/metrics/plugins/manifold.ipynb #9a180d1f
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ...core.errors import MetricError
-from ..arrays import floating
-from ..compilation import compiled
-from ..kernels import centered
+from ..arrays import as_array, floating
 
 # %% ../../../nbs/metrics/plugins/manifold.ipynb #d376a67a
 class ManifoldScores(NamedTuple):
@@ -28,41 +26,57 @@ class ManifoldScores(NamedTuple):
 
 # %% ../../../nbs/metrics/plugins/manifold.ipynb #8b2836d3
 _ROWS = 512 # rows of distances at a time
-_SLACK = 32.0 # times the rounding of the squares: a point so close to the rim is within, or copies of a vector would not be copies
+_SLACK = 16*float(np.finfo(float).eps) # rounding of the squares: a point so close to the rim is within, or copies of a vector would not be copies
+_Counts = tuple[Any, Any, Any] # in how many real balls each generated vector lies, whether each real one is in a generated ball, whether each real ball holds one
 
-def _squared(x: jax.Array, y: jax.Array, square_x: jax.Array, square_y: jax.Array, *, least: bool = False) -> jax.Array:
-    "Squared distances of some rows to all of `y`; with `least`, what they are at least"
-    both = square_x[..., None] + square_y
-    products = 2*jnp.matmul(x, y.T, precision='highest')
-    return both*(1 - _SLACK*float(np.finfo(x.dtype).eps)) - products if least else both - products
+def _squared(x: NDArray[np.float64], y: NDArray[np.float64], *, less: float = 0) -> NDArray[np.float64]:
+    "Squared distances of some rows to all of `y`, less a share of the squares"
+    squares = np.einsum('ij,ij->i', x, x)[:, None] + np.einsum('ij,ij->i', y, y)
+    squares *= 1 - less
+    squares -= 2*(x @ y.T)
+    return squares
 
-def _radii(x: jax.Array, squares: jax.Array, neighbors: int) -> jax.Array:
+def _radii(x: NDArray[np.float64], neighbors: int) -> NDArray[np.float64]:
     "Of every vector the squared distance to its k-th neighbour, itself not counted"
-    places = jnp.arange(len(x))
-    def row(one: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        vector, square, place = one
-        distances = jnp.where(places == place, jnp.inf, _squared(vector, x, square, squares))
-        for _ in range(neighbors - 1): distances = jnp.where(places == jnp.argmin(distances), jnp.inf, distances)    # k is small: faster than a sort
-        return jnp.min(distances)
-    return jax.lax.map(row, (x, squares, places), batch_size=_ROWS)
+    found = np.empty(len(x))
+    for start in range(0, len(x), _ROWS):
+        distances = _squared(x[start:start + _ROWS], x)
+        rows = np.arange(len(distances))
+        distances[rows, start + rows] = np.inf
+        found[start:start + _ROWS] = np.partition(distances, neighbors - 1, axis=1)[:, neighbors - 1]
+    return found
 
-def _crossed(real: jax.Array, generated: jax.Array, neighbors: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    "In how many real balls each generated vector lies, whether each real one is in a generated ball, whether each real ball holds one"
-    square_r, square_g = jnp.sum(real*real, axis=1), jnp.sum(generated*generated, axis=1)
-    radii, of_generated = _radii(real, square_r, neighbors), _radii(generated, square_g, neighbors)
-    rows = min(_ROWS, len(real))
-    more = -len(real) % rows
-    def blocks(x: jax.Array, fill: float) -> jax.Array: return jnp.pad(x, ((0, more), *((0, 0),)*(x.ndim - 1)), constant_values=fill).reshape(-1, rows, *x.shape[1:])
-    def step(inside: jax.Array, block: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        x, square, radius = block
-        distances = _squared(x, generated, square, square_g, least=True)
-        within = distances <= radius[:, None]
-        return inside + jnp.sum(within, axis=0, dtype=jnp.int32), (jnp.any(distances <= of_generated, axis=1), jnp.any(within, axis=1))
-    inside, (found, holds) = jax.lax.scan(step, jnp.zeros(len(generated), jnp.int32), (blocks(real, 0), blocks(square_r, 0), blocks(radii, -jnp.inf)))
-    return inside, found.ravel()[:len(real)], holds.ravel()[:len(real)]
+def _crossed(real: NDArray[np.float64], generated: NDArray[np.float64], neighbors: int) -> _Counts:
+    "What is counted, on the host"
+    radii, of_generated = _radii(real, neighbors), _radii(generated, neighbors)
+    inside, found, holds = np.zeros(len(generated)), np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for start in range(0, len(real), _ROWS):
+        some = slice(start, start + _ROWS)
+        distances = _squared(real[some], generated, less=_SLACK)
+        within = distances <= radii[some, None]
+        inside += within.sum(axis=0)
+        found[some], holds[some] = (distances <= of_generated).any(axis=1), within.any(axis=1)
+    return inside, found, holds
+
+def _crossed_traced(real: jax.Array, generated: jax.Array, neighbors: int) -> _Counts:
+    "The same within a compiled program, one row after the other"
+    def apart(x: jax.Array, y: jax.Array) -> jax.Array: return jnp.sum(jnp.square(y - x), axis=-1)
+    def reach(points: jax.Array) -> jax.Array:
+        def row(i: jax.Array) -> jax.Array: return -jax.lax.top_k(-apart(points[i], points).at[i].set(jnp.inf), neighbors)[0][-1]
+        return jax.lax.map(row, jnp.arange(len(points)))
+    of_generated = reach(generated)
+    def step(inside: jax.Array, ball: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        distances = apart(ball[0], generated)
+        return inside + (distances <= ball[1]), (jnp.any(distances <= of_generated), jnp.any(distances <= ball[1]))
+    inside, (found, holds) = jax.lax.scan(step, jnp.zeros(len(generated), jnp.int32), (real, reach(real)))
+    return inside, found, holds
 
 # %% ../../../nbs/metrics/plugins/manifold.ipynb #9b790ad1
-@compiled()
+def _vectors(x: ArrayLike, name: str) -> Any:
+    "A traced array as it is; anything else in float64 on the host"
+    array = as_array(x, name)
+    return floating(array) if isinstance(array, jax.core.Tracer) else np.asarray(x if isinstance(x, np.ndarray) else array).astype(np.float64)
+
 def manifold_scores(
     real: ArrayLike, # features of real data, shape (n, size)
     generated: ArrayLike, # features of generated data, shape (m, size)
@@ -73,14 +87,20 @@ def manifold_scores(
 
     Kynkäänniemi and others 2019, Naeem and others 2020. Distances are taken 512 rows at a time, so memory grows with the number
     of vectors and not with its square. Raises `MetricError` unless both sets have more than `neighbors` vectors of one length."""
-    a, b = floating(real), floating(generated)
+    a, b = _vectors(real, 'real'), _vectors(generated, 'generated')
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise MetricError(f'real of shape {a.shape} and generated of shape {b.shape} are no sets of vectors of one length', hint='give features of shape (n, size) and (m, size)')
-    if not isinstance(neighbors, int) or neighbors < 1: raise MetricError(f'neighbors is {neighbors!r}', hint='give a whole number from 1 on')
+    if isinstance(neighbors, bool) or not isinstance(neighbors, int) or neighbors < 1: raise MetricError(f'neighbors is {neighbors!r}', hint='give a whole number from 1 on')
     if min(len(a), len(b)) <= neighbors:
         raise MetricError(f'real and generated have {len(a)} and {len(b)} vectors, too few for {neighbors} neighbors', hint=f'give at least {neighbors + 1} of each')
-    both = centered(jnp.concatenate((a, b)), axis=0)
-    inside, found, holds = _crossed(both[:len(a)], both[len(a):], neighbors)
-    finite = jnp.all(jnp.isfinite(both))
-    def share(x: jax.Array) -> jax.Array: return jnp.where(finite, jnp.mean(x.astype(both.dtype)), jnp.nan)
+    if any(isinstance(s, jax.core.Tracer) for s in (a, b)):
+        a, b = floating(a), floating(b)
+        inside, found, holds = _crossed_traced(a, b, neighbors)
+        finite: Any = jnp.all(jnp.isfinite(a)) & jnp.all(jnp.isfinite(b))
+    else:
+        finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
+        if not finite: return ManifoldScores(*[jnp.asarray(jnp.nan)]*4)
+        middle = (a.mean(axis=0) + b.mean(axis=0))/2
+        inside, found, holds = _crossed(a - middle, b - middle, neighbors)
+    def share(x: Any) -> jax.Array: return jnp.where(finite, jnp.mean(jnp.asarray(x, jnp.float32)), jnp.nan)
     return ManifoldScores(share(inside > 0), share(found), share(inside)/neighbors, share(holds))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Resize', 'pixel_values', 'resize_bilinear', 'average_pool', 'max_pool', 'FrozenBatchNorm', 'convolution', 'dense',
-           'Backbone', 'without_weights']
+           'Backbone', 'backbone_of', 'without_weights']
 
 # %% ../../../nbs/metrics/plugins/networks.ipynb #82372a70
 from collections.abc import Callable
@@ -20,6 +20,18 @@ from numpy.typing import ArrayLike
 from ...core.errors import MetricError, ModelError
 
 # %% ../../../nbs/metrics/plugins/networks.ipynb #ef5ed7e4
+_BEYOND = .05 # how far outside of 0 … 1 a value may be, as after resizing with a cubic rule
+
+def _check_range(images: ArrayLike, name: str = 'images') -> None:
+    "Refuse floating point images on another scale; nothing is known of traced ones"
+    if isinstance(images, jax.core.Tracer): return
+    x = np.asarray(images)
+    if not x.size or not jnp.issubdtype(x.dtype, jnp.floating): return
+    low, high = float(x.min()), float(x.max())
+    if low < -_BEYOND or high > 1 + _BEYOND:
+        hint = 'divide by 255, or give uint8' if high > 2 else 'give (images + 1)/2 where they run from −1 to 1, and clip what noise has put outside'
+        raise MetricError(f'{name} of floating point run from {low:.4g} to {high:.4g}, not within 0 to 1', hint=hint, details={'range': (low, high)})
+
 def pixel_values(
     images: ArrayLike, # (batch, height, width, 3), `uint8` in 0 … 255 or floating point in 0 … 1
     white: float = 1., # what the largest value becomes
@@ -27,12 +39,13 @@ def pixel_values(
     smallest: int = 1, # the fewest rows and columns
     name: str = 'images', # of the argument, for messages
 ) -> jax.Array: # float32, from 0 to `white`
-    "Images as numbers of one scale; `MetricError` where shape or type are not those of images."
+    "Images as numbers of one scale; `MetricError` where shape, type or, outside of `jax.jit`, range are not those of images."
     x = jnp.asarray(images)
     if x.ndim != 4 or x.shape[-1] != 3:
         hint = 'put the channels last: jnp.moveaxis(images, 1, -1)' if x.ndim == 4 and x.shape[1] == 3 else 'one image is images[None]; grey images are repeated three times along the last axis'
         raise MetricError(f'{name} must have the shape (batch, height, width, 3), not {x.shape}', hint=hint, details={'shape': x.shape})
     if min(x.shape[1:3]) < smallest: raise MetricError(f'{name} of {x.shape[1]} × {x.shape[2]} are too small: the network needs {smallest} × {smallest}', hint='resize them', details={'shape': x.shape})
+    _check_range(images, name)
     if x.dtype == jnp.uint8: return x.astype(jnp.float32)*np.float32(white/255)
     if jnp.issubdtype(x.dtype, jnp.floating): return x.astype(jnp.float32)*np.float32(white)
     raise MetricError(f'{name} are of type {x.dtype}', hint='give uint8 values from 0 to 255, or floating point values from 0 to 1', details={'dtype': str(x.dtype)})
@@ -150,12 +163,22 @@ class Backbone(nnx.Module):
 
     def _compiled(self, method: str, images: ArrayLike, **options: Any) -> Any:
         "Call a method as one compiled program, which is shared by all networks of the same form"
+        _check_range(images)
         graphdef, state = nnx.split(self)
         return _call(graphdef, state, jnp.asarray(images), method=method, options=tuple(sorted(options.items())))
 
     def __repr__(self) -> str:
         count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(self)))
         return f'{type(self).__name__}({count:,} numbers, {"weights of " + self.weights_from if self.weights_from else "random weights"})'
+
+# %% ../../../nbs/metrics/plugins/networks.ipynb #c1e0aa04
+def backbone_of(
+    features: object, # a network, a method of one, or any function
+) -> Backbone | None: # the network; None where none is to be seen
+    "The network whose method a function is, also within `functools.partial`."
+    while isinstance(features, partial): features = features.func
+    owner = features if isinstance(features, Backbone) else getattr(features, '__self__', None)
+    return owner if isinstance(owner, Backbone) else None
 
 # %% ../../../nbs/metrics/plugins/networks.ipynb #d0ce22cd
 def without_weights(

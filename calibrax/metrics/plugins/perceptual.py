@@ -13,17 +13,19 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.training.metrics import MetricState
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetricError
+from ...core.errors import MetricError, ModelError
 from ...core.models import MetricDirection
 from ..arrays import floating, sample_weights
 from ..declarations import MetricEntry, MetricTier
-from ..numerics import safe_root
-from .networks import Backbone
-from .weights import load_alexnet, load_lpips_heads, load_vgg16
+from ..numerics import safe_norm
+from .networks import Backbone, backbone_of
+from .weights import LPIPSHeads, load_alexnet, load_lpips_heads, load_vgg16
+from .vgg import VGG16, AlexNet
 from ..reduction import divide
 from ..stateful import LearnedMetric
 from ..streaming import as_pair, exact_sum
@@ -34,7 +36,7 @@ def unit_channels(
 ) -> jax.Array: # of the same shape
     "Features scaled to length 1 over the channels at each place; zero where all are zero."
     x = floating(features)
-    length = safe_root(jnp.sum(jnp.square(x), axis=-1, keepdims=True))
+    length = safe_norm(x, axis=-1)[..., None]
     inside = length != 0
     return jnp.where(inside, x/(jnp.where(inside, length, 1) + 1e-10), 0)
 
@@ -109,11 +111,14 @@ class _Heads(LearnedMetric):    # type: ignore[misc]
     "The weights of LPIPS, and what its number may be called"
     heads_from: str
 
-    def _set_weights(self, feature_channels: Sequence[int], heads: Layers | None, network: Any, heads_from: str, rngs: nnx.Rngs | None) -> None:
+    def _set_weights(self, feature_channels: Sequence[int], heads: Layers | None, network: Any, heads_from: str | None, trained: bool | None, rngs: nnx.Rngs | None) -> None:
         if heads is None and rngs is None: raise MetricError('LPIPSMetric needs heads or rngs', hint='give heads=load_lpips_heads(…), or rngs=nnx.Rngs(0) for random ones')
         arrays = _random_heads(feature_channels, rngs) if heads is None and rngs is not None else tuple(map(floating, heads or ()))
         if any(h.ndim != 1 for h in arrays): raise MetricError(f'heads must be one row of weights a layer, not of shapes {[h.shape for h in arrays]}', hint='load_lpips_heads gives them so')
-        self.layers, self.heads_from = len(arrays), '' if heads is None else heads_from
+        if heads is None and (trained or heads_from): raise MetricError('trained and heads_from speak of heads that are given, and these are random', hint='give heads=…')
+        if any(not isinstance(h, jax.core.Tracer) and not bool(jnp.all(h >= 0)) for h in arrays): raise MetricError('heads must be numbers from 0 on, and some are negative or NaN', hint='clip them at 0, as the training of LPIPS does')
+        said = heads_from or (heads.weights_from if isinstance(heads, LPIPSHeads) else 'given' if trained else '')
+        self.layers, self.heads_from = len(arrays), '' if heads is None or trained is False else said
         for i, head in enumerate(arrays): setattr(self, f'lin{i}', nnx.Param(head))
         self.network = network
 
@@ -123,9 +128,17 @@ class _Heads(LearnedMetric):    # type: ignore[misc]
         return tuple(getattr(self, f'lin{i}')[...] for i in range(self.layers))
 
     @property
-    def is_trained(self) -> bool: # False where heads or network are random
+    def is_trained(self) -> bool: # False where heads or network are random, or nothing is said of the heads
         "Whether the number may be called LPIPS."
-        return bool(self.heads_from) and not (isinstance(self.network, Backbone) and not self.network.weights_from)
+        network = backbone_of(self.network)
+        return bool(self.heads_from) and (network is None or bool(network.weights_from))
+
+    def _same_weights(self, other: '_Heads') -> bool:
+        "Whether heads and network agree, number by number"
+        def arrays(metric: _Heads) -> list[Any]: return [*metric.heads, *(jax.tree.leaves(nnx.state(network)) if (network := backbone_of(metric.network)) is not None else ())]
+        mine, theirs = arrays(self), arrays(other)
+        if len(mine) != len(theirs) or any(a.shape != b.shape for a, b in zip(mine, theirs)): return False
+        return all(a is b or isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer) or bool(np.array_equal(a, b)) for a, b in zip(mine, theirs))
 
     @property
     def name(self) -> str: # `lpips` or `lpips_untrained`
@@ -168,24 +181,27 @@ class _State(_Heads):    # type: ignore[misc]
         other: '_State', # that has seen other batches
     ) -> None:
         "Add what another one has seen."
-        if other.name != self.name: raise MetricError(f'{self.name} and {other.name} do not merge', hint='both need the same weights')
+        if not isinstance(other, _State): raise MetricError(f'{self.name} and {type(other).__name__} do not merge', hint='give another LPIPSMetric')
+        if other.name != self.name or not self._same_weights(other): raise MetricError(f'{self.name} and {other.name} of other weights do not merge', hint='both need the same heads and the same network')
         self.sums[...] = exact_sum(self.sums[...], other.sums[...])
 
 # %% ../../../nbs/metrics/plugins/perceptual.ipynb #0f4726cc
 class LPIPSMetric(_State):      # type: ignore[misc]
     """Learned perceptual distance between images, over any number of batches (Zhang et al. 2018).
 
-    `compute()` gives `{'lpips': mean}`; with random heads, or a network with random weights, `{'lpips_untrained': mean}`.
+    `compute()` gives `{'lpips': mean}`; with heads that nobody says are trained, or a network with random weights,
+    `{'lpips_untrained': mean}`.
     It is an `nnx.Module`: its heads are parameters, and it goes through `nnx.jit`."""
     def __init__(self, *,
         feature_channels: Sequence[int] = (64, 128, 256, 512, 512), # channels of each layer, for random heads
-        heads: Layers | None = None, # trained weights (channels,) for each layer; random ones when not given
+        heads: Layers | None = None, # weights (channels,) for each layer, from 0 on; random ones when not given
         network: Backbone | Features | None = None, # turns images into features; None where features are given
-        heads_from: str = 'given', # where the heads are from
+        heads_from: str | None = None, # where the heads are from; to say it is to say that they are trained
+        trained: bool | None = None, # whether the given heads are; None for what `load_lpips_heads` and `heads_from` say
         rngs: nnx.Rngs | None = None, # random numbers for heads that are not given
     ):
         super().__init__('lpips', rngs=rngs)
-        self._set_weights(feature_channels, heads, network, heads_from, rngs)
+        self._set_weights(feature_channels, heads, network, heads_from, trained, rngs)
         self._empty()
 
     def distances(self,
@@ -228,5 +244,7 @@ def load_lpips(
     "LPIPS with pretrained weights. Raises `DownloadError` where a file cannot be had, `ModelError` where it is another network's."
     loaders: dict[str, Callable[..., Backbone]] = {'alexnet': load_alexnet, 'vgg16': load_vgg16}
     if network not in loaders: raise MetricError(f'network must be alexnet or vgg16, not {network!r}', hint='LPIPS was published for these two (and SqueezeNet, which is not here)')
-    weights = load_lpips_heads(heads)
+    weights, channels = load_lpips_heads(heads), {'alexnet': AlexNet.feature_channels, 'vgg16': VGG16.feature_channels}[network]
+    found = tuple(len(h) for h in weights)
+    if found != tuple(channels): raise ModelError(f'{os.fspath(heads or "")}: the heads are for layers of {found} channels, and {network} has {tuple(channels)}', hint='take the heads of this network', details={'channels': found})
     return LPIPSMetric(heads=weights, network=loaders[network](backbone), heads_from=os.path.basename(os.fspath(heads or '')))

@@ -78,9 +78,9 @@ def _scores(x: jax.Array, y: jax.Array, masks: tuple[jax.Array, jax.Array], weig
 # %% ../../../nbs/metrics/plugins/text.ipynb #70cb164f
 def _baselines(baseline: object) -> tuple[float, float, float]:
     given = baseline if isinstance(baseline, tuple) else (baseline,)*3
-    if len(given) != 3 or not all(isinstance(b, (int, float)) and not isinstance(b, bool) and b < 1 for b in given):
+    if len(given) != 3 or not all(isinstance(b, (int, float, np.integer, np.floating)) and not isinstance(b, bool) and b < 1 for b in given):
         raise MetricError(f'baseline must be one number below 1 or three, not {baseline!r}', hint='the scores of unrelated sentences: (precision, recall, f1)')
-    return given
+    return float(given[0]), float(given[1]), float(given[2])
 
 @compiled()
 def bert_score(
@@ -196,9 +196,17 @@ def _added(state: jax.Array, arrays: dict[str, Any], keep: jax.Array, *, baselin
     sums = [jnp.sum(jnp.where(keep != 0, s, 0)*keep) for s in scores]
     return exact_sum(state, as_pair(jnp.stack([*sums, jnp.sum(keep)]).astype(state.dtype)))
 
+def _numbers(x: Any, name: str) -> np.ndarray:
+    "An array of numbers or truth values; ragged lists and text are refused"
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind in 'OSU': array = array.astype(np.float32)
+    except (TypeError, ValueError) as e: raise MetricError(f'{name} is no array of numbers: {e}', hint='sentences of different lengths are padded to one length, with a mask') from e
+    return array
+
 def _batch(features: Mapping[str, Any]) -> dict[str, Any]:
     "Arrays of a batch, masks with them, and tokens padded"
-    arrays = {k: np.asarray(features[k]) for k in _ARRAYS if features.get(k) is not None}
+    arrays = {k: _numbers(features[k], k if k not in _ARRAYS[:2] else f'{k}_embeddings') for k in _ARRAYS if features.get(k) is not None}
     for name in ('candidate', 'reference'):
         x = arrays[name]
         if x.ndim < 2: raise MetricError(f'{name}_embeddings of shape {x.shape} are no sentence', hint='give (tokens, dimensions), or (pairs, tokens, dimensions)')
@@ -220,12 +228,15 @@ class _Sentences(FrozenBackboneMetric):
     def _embedded(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         "Embeddings, mask and weights of sentences"
         if self._embed is None: raise MetricError('candidates and references were given, and this metric has no embed', hint='make it with BERTScoreMetric(embed=…), or pass candidate_embeddings and reference_embeddings')
-        made = TokenEmbeddings(*self._embed(sentences))
-        x, mask = np.asarray(made.embeddings), np.asarray(made.mask) != 0
+        given = self._embed(sentences)
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3): raise MetricError(f'embed gave a {type(given).__name__}{f" of {len(given)}" if isinstance(given, (tuple, list)) else ""}', hint='let embed return (embeddings, mask) or (embeddings, mask, tokens)')
+        made = TokenEmbeddings(*given)
+        x, mask = _numbers(made.embeddings, 'embed: embeddings'), _numbers(made.mask, 'embed: mask') != 0
         if x.ndim != 3 or x.shape[0] != len(sentences) or mask.shape != x.shape[:2]:
             raise MetricError(f'embed gave embeddings {x.shape} and a mask {mask.shape} for {len(sentences)} sentences', hint='it must give (sentences, tokens, dimensions) and (sentences, tokens)')
         if self._idf is None: return x, mask, None
         if made.tokens is None: raise MetricError('idf needs the numbers of the tokens, and embed gives none', hint='let embed return (embeddings, mask, tokens)')
+        if np.shape(made.tokens) != mask.shape: raise MetricError(f'embed gave tokens of shape {np.shape(made.tokens)} and a mask {mask.shape}', hint='one number a token')
         try: return x, mask, np.array([[self._idf[t] if m else 0. for t, m in zip(row, keep)] for row, keep in zip(np.asarray(made.tokens).tolist(), mask)], np.float32).reshape(mask.shape)
         except KeyError as e: raise MetricError(f'token {e} has no weight in idf', hint='inverse_document_frequency gives one for tokens it never saw, too') from None
 
@@ -291,7 +302,9 @@ class BERTScoreMetric(_Sentences):
     def merge(self,
         other: 'BERTScoreMetric', # of the same settings
     ) -> None:
-        "Add what another metric has accumulated."
+        "Add what another metric has accumulated; raises `MetricError` for one of other settings or another kind."
+        def settings(metric: BERTScoreMetric) -> tuple[Any, ...]: return metric._baseline, metric._empty, metric._idf
+        if not isinstance(other, BERTScoreMetric) or settings(other) != settings(self): raise MetricError(f'bertscore: cannot merge {type(other).__name__} of other settings', hint='make both with the same baseline, idf and empty')
         self._state = exact_sum(self._state, other._state)
 
     def _accumulate(self, features: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,10 @@ def _check_size(size: object) -> None:
     if size is not None and not (isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
         raise MetricError(f'size must be a width and a height in pixels, not {size!r}', hint='e.g. (1920, 1080), which the default model is made for')
 
+def _check_numbers(threads: object, timeout: object) -> None:
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1): raise MetricError(f'threads is {threads!r}', hint='give a whole number from 1 on, or None for one a core')
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0): raise MetricError(f'timeout is {timeout!r}', hint='give a positive number of seconds, or None')
+
 def vmaf_report(
     reference: str | Path | ArrayLike, # the original: a file, or uint8 frames (frames, height, width, 3)
     distorted: str | Path | ArrayLike, # what is judged, likewise
@@ -211,6 +216,7 @@ def vmaf_report(
 
     Raises `VideoNotFoundError` (a `FileNotFoundError`) for missing files, `FFmpegError` (a `RuntimeError`) where ffmpeg is missing or fails, and `MetricError` (a `ValueError`) for videos of different length and for a log that cannot be read."""
     _check_size(size)
+    _check_numbers(threads, timeout)
     with tempfile.TemporaryDirectory(prefix='calibrax-vmaf-') as name:
         folder = Path(name)
         original, judged, option = _source(reference, 'reference', folder), _source(distorted, 'distorted', folder), _model(model, folder)
@@ -238,8 +244,26 @@ def vmaf_score(
     "The mean VMAF over the frames of a video; raises as `vmaf_report` does."
     return vmaf_report(reference, distorted, model=model, ffmpeg=ffmpeg, size=size, shortest=shortest, threads=threads, timeout=timeout).mean
 
+# %% ../../../nbs/metrics/plugins/video.ipynb #c1e0aa0c
+class _Sums(FrozenBackboneMetric):
+    "What VMAF keeps of the videos so far"
+    def reset(self) -> None:
+        "Forget every video."
+        self._weight, self._mean, self._harmonic, self._minimum = 0, 0.0, 0.0, math.inf
+
+    @property
+    def state(self) -> dict[str, float]: # weight, sums of both means, and the minimum
+        "What was accumulated, for a checkpoint; assign it to go on from there."
+        return {'weight': self._weight, 'mean': self._mean, 'harmonic_mean': self._harmonic, 'minimum': self._minimum}
+
+    @state.setter
+    def state(self, value: Mapping[str, float]) -> None:
+        try: weight, mean, harmonic, minimum = int(value['weight']), *(float(value[k]) for k in ('mean', 'harmonic_mean', 'minimum'))
+        except (TypeError, KeyError, ValueError) as e: raise MetricError(f'vmaf: this is no state of such a metric: {type(e).__name__}: {e}', hint='assign what `state` gave') from e
+        self._weight, self._mean, self._harmonic, self._minimum = weight, mean, harmonic, minimum
+
 # %% ../../../nbs/metrics/plugins/video.ipynb #b5e4c26f
-class VMAFMetric(FrozenBackboneMetric):
+class VMAFMetric(_Sums):
     """VMAF over many videos: the mean of their means and of their harmonic means, and the worst frame of all.
 
     Each video counts once, whatever its length; `lengths=True` weighs it by its frames. NaN before the first video."""
@@ -254,13 +278,20 @@ class VMAFMetric(FrozenBackboneMetric):
         timeout: float | None = None, # seconds for each video
     ) -> None:
         super().__init__('vmaf')
+        _check_size(size)
+        _check_numbers(None, timeout)
         self._options: dict[str, Any] = {'model': model, 'ffmpeg': ffmpeg, 'size': size, 'timeout': timeout}
         self._lengths = lengths
         self.reset()
 
-    def reset(self) -> None:
-        "Forget every video."
-        self._weight, self._mean, self._harmonic, self._minimum = 0, 0.0, 0.0, math.inf
+    def merge(self,
+        other: 'VMAFMetric', # of the same settings, say of another process
+    ) -> None:
+        "Take in all that another metric has accumulated; raises `MetricError` for one of other settings or another kind."
+        def settings(metric: VMAFMetric) -> tuple[Any, ...]: return metric._lengths, metric._options['model'], metric._options['size']
+        if not isinstance(other, VMAFMetric) or settings(other) != settings(self): raise MetricError(f'vmaf: cannot merge {type(other).__name__} of other settings', hint='make both with the same model, size and lengths')
+        self._weight, self._mean, self._harmonic = self._weight + other._weight, self._mean + other._mean, self._harmonic + other._harmonic
+        self._minimum = min(self._minimum, other._minimum)
 
     def update(self, *, # type: ignore[override]
         reference: str | Path | ArrayLike, # the original: a file, or uint8 frames

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINTS', 'Checkpoint', 'write_safetensors', 'read_checkpoint', 'checkpoint_tensors', 'load_weights',
-           'load_inception', 'load_vgg16', 'load_alexnet', 'load_lpips_heads']
+           'load_inception', 'load_vgg16', 'load_alexnet', 'LPIPSHeads', 'load_lpips_heads']
 
 # %% ../../../nbs/metrics/plugins/weights.ipynb #9a76f46b
 import collections
@@ -13,6 +13,7 @@ import json
 import math
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -190,6 +191,7 @@ _SAFE = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': 'bfloat16', 'I64': '<
 def _read_safetensors(path: Path, leave_out: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
     data: Any = np.memmap(path, np.uint8, 'r')
     start = 8 + int.from_bytes(data[:8].tobytes(), 'little')
+    if start > len(data): raise ModelError(f'the header is said to end at byte {start}, and the file has {len(data)}', hint='the file is damaged; fetch it again')
     found = {}
     try:
         header = json.loads(data[8:start].tobytes())
@@ -311,6 +313,7 @@ def _file(source: str | os.PathLike[str] | None, sha256: str | None, what: str) 
     if source is None:
         known = [f'{name!r} ({c.megabytes:.3g} MB from {c.url})' for name, c in CHECKPOINTS.items() if c.network == what]
         raise ModelError(f'{what} was not told which weights', hint=f'name a file, an address, or one of these: {", ".join(known)}')
+    if not isinstance(source, (str, os.PathLike)): raise ModelError(f'{what}: source is {source!r}', hint='name a path, an address, or a name from CHECKPOINTS')
     address = os.fspath(source)
     if address in CHECKPOINTS: address, sha256 = CHECKPOINTS[address].url, sha256 or CHECKPOINTS[address].sha256
     stated = next((c.sha256 for c in CHECKPOINTS.values() if c.file == os.path.basename(address) and c.sha256[:8] in c.file), None)
@@ -348,18 +351,35 @@ def load_alexnet(
     return _load(lambda rngs: AlexNet(rngs=rngs), source, sha256, 'load_alexnet')
 
 # %% ../../../nbs/metrics/plugins/weights.ipynb #b634b22b
+class LPIPSHeads(tuple[jax.Array, ...]):
+    "Heads that were read from a file, and know from which."
+    weights_from: str
+    def __new__(cls,
+        heads: Iterable[jax.Array], # for each layer (channels,)
+        *,
+        weights_from: str = 'a file', # the file's name
+    ) -> 'LPIPSHeads': # the same in order
+        made = super().__new__(cls, heads)
+        made.weights_from = weights_from
+        return made
+
 def load_lpips_heads(
     source: str | os.PathLike[str] | None = None, # a path, an address, or a name from `CHECKPOINTS`
     *,
     sha256: str | None = None, # the hash of the file, or its first 8 or more digits
-) -> tuple[jax.Array, ...]: # for each layer (channels,)
+) -> LPIPSHeads: # a tuple, for each layer (channels,)
     "The channel weights of LPIPS from its checkpoint: `lin0`, `lin1` and so on. Raises as `load_inception` does."
     file = _file(source, sha256, 'load_lpips_heads')
     tensors = read_checkpoint(file)
+    names = {int(m[1]): n for n in tensors if (m := re.fullmatch(r'lin(\d+)\..*weight', n))}
+    missing = [f'lin{i}' for i in range(max(names, default=-1) + 1) if i not in names] if names and 0 in names else []
+    if missing: raise ModelError(f'{file} has lin{max(names)} and no {", ".join(missing)}', hint='fetch the file again, or save all heads', details={'names': sorted(tensors)})
     heads: list[jax.Array] = []
-    while name := next((n for n in tensors if n.startswith(f'lin{len(heads)}.') and n.endswith('weight')), ''):
+    for name in (names[i] for i in sorted(names) if 0 in names):
         if np.ndim(tensors[name]) not in (2, 4) or np.size(tensors[name]) != np.shape(tensors[name])[1]:
             raise ModelError(f'{file}: {name} has the shape {np.shape(tensors[name])} in place of (1, channels, 1, 1)', hint='look at whether this is a file of LPIPS')
-        heads.append(jnp.asarray(tensors[name].reshape(-1), jnp.float32))
+        row = np.asarray(tensors[name], np.float32).reshape(-1)
+        if not (np.isfinite(row) & (row >= 0)).all(): raise ModelError(f'{file}: {name} has numbers that are negative, NaN or infinite', hint='heads of LPIPS are at least 0; fetch the file again, or clip them in training')
+        heads.append(jnp.asarray(row))
     if not heads: raise ModelError(f'{file} has no lin0: it holds {_several(tensors)}', hint='the heads are in v0.1/vgg.pth and v0.1/alex.pth of the lpips package', details={'names': sorted(tensors)})
-    return tuple(heads)
+    return LPIPSHeads(heads, weights_from=file.name)
