@@ -13,14 +13,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import get_opaque_trace_state
 from numpy.typing import ArrayLike
 
 from ..core.display import Table
 from ..core.errors import MetricError
 from ..core.record_values import FrozenDict
 from .arrays import as_array, count_classes
-from .compilation import Compiled, sharing, static_value, statistics_of
+from .compilation import Compiled, sharing, static_value, statistics_of, trace_state
 from .declarations import Decomposition, MetricEntry, MetricSignature, parameters_of, taken
 from .kernels import sorts_on_host
 from .registry import MetricRegistry
@@ -99,10 +98,10 @@ def _alone() -> Callable[..., dict[str, Any]]:
 @cache
 def _outside() -> Any:
     "The state in which nothing is traced, as any new thread has it"
-    with ThreadPoolExecutor(1) as thread: return thread.submit(get_opaque_trace_state, convention='flax').result()
+    with ThreadPoolExecutor(1) as thread: return thread.submit(trace_state).result()
 
 def _program() -> Callable[..., dict[str, Any]]:
-    state = get_opaque_trace_state(convention='flax')     # type: ignore[no-untyped-call]
+    state = trace_state()
     outside = state == _outside() or not isinstance(jnp.zeros(()), jax.core.Tracer)
     return _alone() if outside else _within
 
