@@ -169,7 +169,7 @@ def _reduced(entry: MetricEntry) -> tuple[Any, ...]:
     if entry.name in registry and registry.get(entry.name) == entry: return _registered, (entry.name,)
     return _entry, ({f.name: getattr(entry, f.name) for f in fields(entry)},)
 
-copyreg.pickle(MetricEntry, _reduced)
+if __name__ != '__main__': copyreg.pickle(MetricEntry, _reduced) # this page, when it runs, must not take the module's place
 
 # %% ../../nbs/metrics/registry.ipynb #9688c0db
 def pure_metric(
