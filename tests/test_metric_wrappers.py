@@ -13,7 +13,7 @@ import pytest
 from calibrax.core.errors import MetricError
 from calibrax.metrics.bootstrap import resampling_weights
 from calibrax.metrics.composition import MetricCollection
-from calibrax.metrics.functional.classification import accuracy, f1_score, log_loss
+from calibrax.metrics.functional.classification import accuracy, confusion_matrix, f1_score, log_loss
 from calibrax.metrics.functional.curves import roc_auc
 from calibrax.metrics.functional.regression import mse
 from calibrax.metrics.stateful import FrozenBackboneMetric, StatefulMetric
@@ -83,6 +83,32 @@ def test_intervals_agree_with_the_formula_and_with_statistics(resampling):
     assert found.upper - found.lower == pytest.approx(2*1.96*errors.std(ddof=1)/math.sqrt(300), rel=.08)
     assert found.lower == pytest.approx(plain.lower, abs=.03) and found.upper == pytest.approx(plain.upper, abs=.03)
 
+@pytest.mark.parametrize('metric, arguments, data', [('mse', {}, (P, T)), (partial(f1_score, average='macro'), {'num_classes': 3}, (LABELS, TARGETS)), ('accuracy', {'num_classes': 3}, (LABELS, TARGETS))])
+def test_batches_are_resampled_as_the_whole(metric, arguments, data):
+    passing = BootstrapMetric(metric, resampling='poisson', seed=3, **arguments)
+    weights = np.where(np.arange(300) % 3, 1., 2.).astype(np.float32)
+    whole = BootstrapMetric(metric, resampling='poisson').compute(*data, key=5, weights=weights, **arguments)
+    for _ in range(2):              # after a reset, the same draws again
+        passing.reset()
+        for start in range(0, 300, 77): passing.update(*(x[start:start + 77] for x in data), weights=weights[start:start + 77])
+        found = passing.compute()
+        first = locals().get('first', found)
+    assert found.value == pytest.approx(whole.value, rel=1e-6) and (found.samples == first.samples).all() and len(found.samples) == 1000
+    assert found.upper - found.lower == pytest.approx(whole.upper - whole.lower, rel=.15) and abs(np.mean(found.samples) - np.mean(whole.samples)) < .2*np.std(whole.samples)
+    again = pickle.loads(pickle.dumps(passing))
+    assert (again.compute().samples == found.samples).all()
+
+def test_batches_that_cannot_be_resampled():
+    for made, says in ((BootstrapMetric('mse'), 'how many samples'), (BootstrapMetric(lambda p, t: jnp.mean(p - t), resampling='poisson'), 'takes no weights'), (BootstrapMetric('roc_auc', resampling='poisson'), 'do not merge')):
+        with pytest.raises(MetricError, match=says): made.update(P, T)
+        with pytest.raises(MetricError, match='no batch yet'): made.compute()
+    with pytest.raises(MetricError, match='takes no confidense'): BootstrapMetric('mse', confidense=.9)
+    passing = BootstrapMetric('mse', resampling='poisson', num_resamples=5)
+    passing.update(P[:3], T[:3])
+    with pytest.raises(MetricError, match='taken already'): passing.compute(key=1)
+    with pytest.raises(MetricError): passing.update(P[:3], T[:2])
+    assert passing.compute().note.startswith('fewer than') and passing.compute().value == pytest.approx(float(mse(P[:3], T[:3])))
+
 def test_what_has_no_value():
     labels = np.zeros(40, int)
     labels[:2] = 1                                                      # absent from 13 % of the resamples
@@ -119,6 +145,22 @@ def test_each_group_is_its_rows(metric):
     found = ClasswiseWrapper(metric).compute(P, t, groups)
     own = {str(g): float(entry_of(metric).fn(P[groups == g], t[groups == g])) for g in range(4)}
     assert found == {**{k: pytest.approx(v, rel=1e-5) for k, v in own.items()}, 'mean': pytest.approx(np.mean(list(own.values())), rel=1e-5)}
+
+@pytest.mark.parametrize('metric, arguments', [('mse', {}), (partial(f1_score, average='macro'), {'num_classes': 3}), ('roc_auc', {'capacity': 300}), ('confusion_matrix', {'num_classes': 3})])
+def test_groups_batch_by_batch(metric, arguments):
+    metric = metric if metric != 'confusion_matrix' else confusion_matrix
+    data = {'mse': (P, T), 'roc_auc': (P, T > 0)}.get(metric, (LABELS, TARGETS))
+    groups, mask = np.where(np.arange(300) < 150, 'late', np.array(['a', 'b'])[RNG.integers(0, 2, 300)]), RNG.random(300) < .8
+    streamed = ClasswiseWrapper(metric, **arguments)
+    for start in range(0, 300, 64): streamed.update(*(x[start:start + 64] for x in data), groups[start:start + 64], mask=mask[start:start + 64])
+    found, whole = streamed.compute(), ClasswiseWrapper(metric).compute(*data, groups, mask=mask, **{k: v for k, v in arguments.items() if k != 'capacity'})
+    assert list(found) == list(whole) == ['a', 'b', 'late', 'mean']
+    for k in found: np.testing.assert_allclose(found[k], whole[k], rtol=1e-5)
+    before = streamed.compute()['mean']
+    with pytest.raises(MetricError): streamed.update(data[0][:3], data[1][:3], groups[:2])
+    np.testing.assert_array_equal(streamed.compute()['mean'], before)
+    streamed.reset()
+    assert streamed.compute() == {'mean': 0.0}
 
 def test_groups_that_are_wrong():
     assert ClasswiseWrapper(mse).compute([], [], []) == {'mean': 0.0}

@@ -270,3 +270,17 @@ def test_made_of_collections_and_partials_and_of_several_classes():
 def test_pickles(made):
     again = pickle.loads(pickle.dumps(made()))
     assert again == made() or again.metric == made().metric
+
+
+@pytest.mark.parametrize('metric, wrong', [('f1_score', {'average': 'marco', 'num_classes': 3}), ('roc_auc', {'average': 'marco', 'capacity': 10}), ('confusion_matrix', {'normalize': 'rows', 'num_classes': 2}),
+                                           ('mse', {'reduction': 'maen'}), ('mean_iou', {'absent': 'drop', 'num_classes': 3})])
+def test_a_choice_that_does_not_exist_is_refused_at_once(metric, wrong):
+    value = next(v for v in wrong.values() if isinstance(v, str))
+    with pytest.raises(MetricError, match=f'{value!r}|with reduction'): streaming(metric, **wrong)
+
+def test_tables_stream_by_name():
+    m = streaming('confusion_matrix', num_classes=3)
+    state = m.update(m.update(m.init(), [0, 1, 2], [0, 1, 1]), [2], [2])
+    assert np.asarray(m.compute(state)).tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
+    with pytest.raises(MetricError, match='Unknown metric') as said: streaming('confusion_matrx')
+    assert len(str(said.value)) < 400

@@ -8,7 +8,7 @@ __all__ = ['resampling_weights', 'MetricInterval', 'BootstrapMetric']
 # %% ../../nbs/metrics/bootstrap.ipynb #475e7200
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -19,11 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.display import Table
 from ..core.errors import ConfigError, MetricError
 from .arrays import as_array
+from .composition import streaming_of
 from .declarations import MetricEntry, MetricSignature
 from .evaluation import Step, step_of
 from .kernels import sorts_on_host
 from .named import AnyMetric, entry_of
 from .reduction import check_choice
+from .streaming import State, StreamingMetric
 from ..statistics.bootstrap import DEFAULT_RESAMPLES, LEAST_VALUES, BootstrapInterval, as_generator, check_confidence
 
 # %% ../../nbs/metrics/bootstrap.ipynb #8c8588b1
@@ -158,8 +160,79 @@ class _Resampled:
 
 def _rows(values: Any, rows: NDArray[Any]) -> Any: return [values[i] for i in rows] if isinstance(values, (list, tuple)) else np.asarray(values)[rows]
 
+# %% ../../nbs/metrics/bootstrap.ipynb #ae3e474b
+class _Ends:
+    "What values become"
+    entry: MetricEntry
+    name: str
+    confidence: float
+    method: str
+
+    def _interval(self, value: float, samples: NDArray[np.float64], rows: int) -> MetricInterval:
+        low, high, note = _ends(value, samples, self.confidence, self.method)
+        few = f'fewer than {LEAST_VALUES} samples: the interval holds less often than it says' if rows < LEAST_VALUES else ''
+        return MetricInterval(name=self.name, value=value, lower=low, upper=high, samples=samples, confidence=self.confidence, method=self.method, note=', '.join(filter(None, (note, few))))
+
+    def _checked(self, predictions: Any, targets: Any) -> tuple[Any, Any]:
+        p, t = _as_rows(predictions, 'predictions'), _as_rows(targets, 'targets')
+        if len(p) != len(t) and self.entry.signature != MetricSignature.SAMPLES:
+            raise MetricError(f'Shape mismatch: {len(p)} predictions vs {len(t)} targets', hint='a resample draws a prediction together with its target')
+        return p, t
+
+# %% ../../nbs/metrics/bootstrap.ipynb #3af2a9c5
+@partial(jax.jit, static_argnames='metric', donate_argnames='states')
+def _resampled(states: State, arrays: tuple[Any, ...], named: Mapping[str, Any], counts: Any, *, metric: StreamingMetric) -> State:
+    "The states of all resamples with a batch, of which each resample counts the samples in its own way"
+    weights = jnp.asarray(named.get('weights', 1.))
+    return jax.vmap(lambda state, count: metric.update(state, *arrays, **{**named, 'weights': _beside(weights, count)}))(states, counts)
+
+@partial(jax.jit, static_argnames='metric')
+def _values_of(states: State, *, metric: StreamingMetric) -> jax.Array: return jnp.asarray(jax.vmap(metric.compute)(states))
+
+class _Batches(_Ends):
+    "Resamples that grow batch by batch: a state for each, and Poisson weights, which need not know how many samples there will be"
+    num_resamples: int
+    resampling: str
+    seed: Any
+    arguments: Mapping[str, Any]
+    _given: AnyMetric
+
+    def reset(self) -> None:
+        "Forget all batches; the draws begin anew."
+        self._state: tuple[State, State] | None = None # of the data, and of all resamples
+        self._rows = 0
+
+    @cached_property
+    def _streaming(self) -> StreamingMetric:
+        if self.resampling != 'poisson': raise MetricError(f'{self.resampling} weights need to know how many samples there are', hint="for update() give resampling='poisson'")
+        if not self.entry.takes('weights'): raise MetricError(f'{self.name} takes no weights, which is how batches are resampled', hint='collect the data, and give it to compute(predictions, targets)')
+        return streaming_of(self._given, **self.arguments)
+
+    def update(self,
+        predictions: ArrayLike, # what the metric takes first, one row a sample
+        targets: ArrayLike, # what it takes second, as many rows
+        **named: ArrayLike | None, # `mask` and `weights`
+    ) -> None:
+        "Take a batch; raises `MetricError` unless `resampling` is Poisson, the metric takes weights and its statistics merge."
+        metric, arrays = self._streaming, (as_array(predictions, 'predictions'), as_array(targets, 'targets'))
+        given = {k: as_array(v, k) for k, v in named.items() if v is not None}
+        rows = len(_as_rows(arrays[0], 'predictions'))
+        if self._state is None:
+            empty = metric.init(*arrays)
+            self._draws = as_generator(self.seed)
+            self._state = empty, jax.tree.map(lambda x: jnp.stack([x]*self.num_resamples), empty)
+        draws = resampling_weights(rows, key=self._draws, resampling='poisson')
+        counts = np.stack([next(draws) for _ in range(self.num_resamples)])
+        value = metric.update(self._state[0], *arrays, **given)
+        self._state, self._rows = (value, _resampled(self._state[1], arrays, given, counts, metric=metric)), self._rows + rows
+
+    def _found(self) -> tuple[float, NDArray[np.float64], int]:
+        if self._state is None: raise MetricError('there is no batch yet', hint='update() it first, or give compute() the predictions and targets')
+        value, samples = self._streaming.compute(self._state[0]), _values_of(self._state[1], metric=self._streaming)
+        return _number(value, self.name), np.asarray(samples, np.float64), self._rows
+
 # %% ../../nbs/metrics/bootstrap.ipynb #ef118cb9
-class BootstrapMetric:
+class BootstrapMetric(_Batches):
     "A metric with its bootstrap interval."
     def __init__(self,
         metric_fn: AnyMetric, # the name of a metric, or a function of predictions and targets that gives one number
@@ -170,6 +243,7 @@ class BootstrapMetric:
         resampling: str = 'multinomial', # or `poisson`
         seed: Any = 0, # the key of calls that give none (older spelling)
         num_bootstraps: int | None = None, # num_resamples (older spelling)
+        **arguments: Any, # static arguments of the metric: num_classes, average, …
     ) -> None:
         check_choice(method, ('percentile', 'basic'), 'method')
         check_choice(resampling, ('multinomial', 'poisson'), 'resampling')
@@ -177,7 +251,9 @@ class BootstrapMetric:
         count = next((c for c in (num_resamples, num_bootstraps) if c is not None), DEFAULT_RESAMPLES)
         self.entry, self.num_resamples, self.confidence = entry_of(metric_fn), _count(count, 'num_resamples'), check_confidence(confidence)
         self.method, self.resampling, self.seed = method, resampling, seed
-        self.name = self.entry.name
+        if unknown := [k for k in arguments if not self.entry.takes(k)]: raise MetricError(f"{self.entry.name} takes no {', '.join(unknown)}", hint='see help() of the function for what it takes')
+        self.name, self.arguments, self._given = self.entry.name, arguments, metric_fn
+        self.reset()
 
     @property
     def metric_fn(self) -> Callable[..., Any]: # of predictions and targets
@@ -186,25 +262,20 @@ class BootstrapMetric:
         return self.entry.fn
 
     def compute(self,
-        predictions: ArrayLike, # what the metric takes first, one row a sample
-        targets: ArrayLike, # what it takes second, as many rows
+        predictions: ArrayLike | None = None, # what the metric takes first, one row a sample; None for the batches of `update`
+        targets: ArrayLike | None = None, # what it takes second, as many rows
         *,
         key: Any = None, # seed, NumPy generator, JAX key or `nnx.Rngs`; None for `seed`
         **keywords: Any, # further arguments of the metric: mask, weights, num_classes, …
     ) -> MetricInterval: # value, ends, and the value of each resample
         "The metric, its interval and its value on every resample; the same key gives the same result."
+        if predictions is None and targets is None:
+            if key is not None or keywords: raise MetricError(f"{', '.join([*['key']*(key is not None), *keywords])}: the batches were taken already", hint='give static arguments and the seed where the metric is made, mask and weights to update()')
+            return self._interval(*self._found())
         p, t = self._checked(predictions, targets)
+        keywords = {**self.arguments, **keywords}
         value = _number(self.metric_fn(p, t, **keywords), self.name)
-        samples = _Resampled(self.entry, self.resampling).samples(p, t, as_generator(self.seed if key is None else key), self.num_resamples, keywords)
-        low, high, note = _ends(value, samples, self.confidence, self.method)
-        few = f'fewer than {LEAST_VALUES} samples: the interval holds less often than it says' if len(p) < LEAST_VALUES else ''
-        return MetricInterval(name=self.name, value=value, lower=low, upper=high, samples=samples, confidence=self.confidence, method=self.method, note=', '.join(filter(None, (note, few))))
-
-    def _checked(self, predictions: Any, targets: Any) -> tuple[Any, Any]:
-        p, t = _as_rows(predictions, 'predictions'), _as_rows(targets, 'targets')
-        if len(p) != len(t) and self.entry.signature != MetricSignature.SAMPLES:
-            raise MetricError(f'Shape mismatch: {len(p)} predictions vs {len(t)} targets', hint='a resample draws a prediction together with its target')
-        return p, t
+        return self._interval(value, _Resampled(self.entry, self.resampling).samples(p, t, as_generator(self.seed if key is None else key), self.num_resamples, keywords), len(p))
 
     def __repr__(self) -> str: return f'BootstrapMetric({self.name}, num_resamples={self.num_resamples}, confidence={self.confidence:g}, {self.resampling})'
 

@@ -237,7 +237,7 @@ def named_metrics(
     "The metrics of these names; raises `MetricError` for a name that is unknown and for a metric that is no function."
     registry = MetricRegistry()
     missing = [n for n in names if n not in registry]
-    if missing: raise MetricError(f'Unknown metric: {missing[0]!r}. Available: {sorted(registry)}', hint=str(registry._missing(missing[0]).hint))
+    if missing: raise MetricError(f'Unknown metric: {missing[0]!r}', hint=str(registry._missing(missing[0]).hint))
     chosen = {n: registry.get(n) for n in names}
     for name, entry in chosen.items():
         if entry.fn is None: raise MetricError(f'{name!r} is not a pure function but a {entry.tier.value} metric', hint='make an object of it and call its update and compute')

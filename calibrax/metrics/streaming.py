@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from ..core.display import Table
 from ..core.errors import MetricError
 from ..core.record_values import FrozenDict
+from . import functional
 from .arrays import as_array, floating, sample_weights
 from .compilation import Compiled, sharing, statistics_of
 from .declarations import Decomposition, MetricEntry, MetricInputs, MetricTier, add, taken
@@ -353,8 +354,11 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, (np.ndarray, jax.Array, np.generic)): value = value.tolist()
     return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
 
+_Made = TypeVar('_Made', bound='_Merging | _Keeping')
+
 def _entry_of(metric: Any, name: str | None) -> MetricEntry:
     if isinstance(metric, MetricEntry): return metric
+    if isinstance(metric, str) and metric not in MetricRegistry() and hasattr(getattr(functional, metric, None), 'compiled'): metric = getattr(functional, metric) # tables and curves are no single numbers, so not registered
     if isinstance(metric, str): return named_metrics([metric])[metric]
     if isinstance(metric, Decomposition): return MetricEntry(name=name or metric.statistics.__name__, fn=metric, tier=MetricTier.PURE_FUNCTION, inputs=MetricInputs.CUSTOM, decomposition=metric)
     known = next((e for e in MetricRegistry().entries() if e.fn is metric), None)
@@ -376,11 +380,21 @@ def streaming(
     unknown = [k for k in frozen if not _takes(entry, k) and not (entry.decomposition and k in inspect.signature(entry.decomposition.finalize).parameters)]
     if unknown: raise MetricError(f"{entry.name} takes no {', '.join(unknown)}", hint='see help() of the function for what it takes')
     if entry.decomposition is not None and entry.decomposition.merge is not None: # whatever the capacity
-        return (_ByImage if frozen.get('aggregation') == 'sample' else _Merging)(name or entry.name, entry, frozen)
+        return _tried((_ByImage if frozen.get('aggregation') == 'sample' else _Merging)(name or entry.name, entry, frozen))
     if capacity is None: raise MetricError(f'the statistics of {entry.name} do not merge', hint='give capacity=…, the number of samples to keep, or choose a binned form such as binned_roc_auc')
     if not entry.takes('mask'): raise MetricError(f'{entry.name} has no mask, so its samples cannot be kept', hint='collect the data and call the function on all of it')
     if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)) or capacity < 1: raise MetricError(f'capacity must be a whole number from 1 on, not {capacity!r}', hint='the number of samples that are kept')
-    return _Keeping(name or entry.name, entry, frozen, int(capacity))
+    return _tried(_Keeping(name or entry.name, entry, frozen, int(capacity)))
+
+def _tried(made: _Made) -> _Made:
+    "The metric, after a wrong choice among its texts was refused: now, and not at the end of an epoch"
+    texts = [t for k, v in made.static.items() if isinstance(v, str) for t in (k, repr(v))]
+    sample = _SAMPLES.get(made.entry.inputs) if texts else None
+    if sample is None: return made
+    try: jax.eval_shape(lambda: made._value(made._batch(sample(made.static.get('num_classes'), _SIZE), {})))
+    except MetricError as e:
+        if any(t in e.message for t in texts): raise
+    return made
 
 def _source(entry: MetricEntry) -> Any: # what an entry can be found by in another process
     return entry.name if entry.name in MetricRegistry() and MetricRegistry().get(entry.name) == entry else entry.fn

@@ -8,7 +8,7 @@ __all__ = ['Transform', 'ClasswiseWrapper', 'TransformedMetric', 'Running', 'Mul
 
 # %% ../../nbs/metrics/wrappers.ipynb #1074b8ef
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial, wraps
 from typing import Any, TypeAlias
@@ -27,7 +27,7 @@ from .declarations import Decomposition, MetricEntry, MetricInputs
 from .named import AnyMetric, NamedValues, entry_of
 from .plotting import MetricPlotMixin
 from .stateful import StatefulMetric, _set_raw
-from .streaming import StreamingMetric
+from .streaming import State, StreamingMetric
 from .tracking import MetricTracker, MinMaxTracker
 from ..statistics.bootstrap import DEFAULT_RESAMPLES
 
@@ -42,45 +42,91 @@ def _group_names(groups: Any, class_names: Sequence[str] | None) -> list[str]:
     if wrong: raise MetricError(f'labels: there are {len(class_names)} class names and a label {wrong[0]!r}', hint='labels are numbers from 0 on, in the order of the names; leave class_names out for any others')
     return [class_names[int(g)] for g in groups.tolist()]
 
-class ClasswiseWrapper:
-    "A metric of each group of samples."
+def _both(mask: Any, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    "The rows that a mask leaves"
+    if mask is None: return rows
+    kept = np.asarray(aligned(mask, shape, 'mask') != 0)
+    return kept & rows.reshape(rows.shape + (1,)*(kept.ndim - 1))
+
+class _Groups:
+    "A metric of the rows of each group"
     def __init__(self,
         metric_fn: AnyMetric, # the name of a metric, or a function of predictions and targets
         *,
         class_names: Sequence[str] | None = None, # what label 0, 1, … is called; None for the labels themselves
+        capacity: int | None = None, # how many samples `update` keeps of each group, where statistics do not merge
+        **arguments: Any, # static arguments of the metric: num_classes, average, …
     ) -> None:
         if class_names is not None and ('mean' in class_names or len(set(class_names)) < len(class_names)):
             raise MetricError(f'class_names: {list(class_names)} are not different names, all other than mean', hint='the results stand under these names, and their mean under mean')
         self.entry, self.class_names = entry_of(metric_fn), None if class_names is None else tuple(class_names)
+        self._given, self._arguments, self._capacity = metric_fn, arguments, capacity
+        self.reset()
 
-    def compute(self,
-        predictions: ArrayLike, # what the metric takes first, one row a sample
-        targets: ArrayLike, # what it takes second, as many rows
-        labels: ArrayLike, # the group of each sample, shape (samples,): numbers or texts
-        **keywords: Any, # further arguments of the metric
-    ) -> NamedValues: # name of the group → value, and `mean`
-        "The metric of the rows of each group, and the mean over groups; 0 where there are none."
+    def reset(self) -> None:
+        "Forget all batches."
+        self._states: dict[Any, State] = {} # group → state
+
+    def _split(self, predictions: Any, targets: Any, labels: Any) -> tuple[Any, Any, np.ndarray]:
+        "Predictions, targets, and the group of each row"
         p, t, groups = as_array(predictions, 'predictions'), as_array(targets, 'targets'), np.asarray(labels)
         if t.ndim == 0: t = np.broadcast_to(np.asarray(t), p.shape)
         if groups.shape != p.shape[:1] or groups.shape != t.shape[:1]:
             raise MetricError(f'labels of shape {groups.shape} do not fit predictions {p.shape} and targets {t.shape}', hint='give one label a sample')
         if groups.dtype.kind == 'f' and np.isnan(groups).any(): raise MetricError('labels: a NaN belongs to no group', hint='leave these samples out, or give them a group of their own')
-        found = np.unique(groups)
+        return p, t, groups
+
+    def _named(self, found: np.ndarray, values: Iterable[Any]) -> NamedValues:
+        "The values under the names of their groups, and the mean"
         names = _group_names(found, self.class_names)
         if 'mean' in names or len(set(names)) < len(names): raise MetricError(f"labels: {', '.join(names)} are not different names, all other than mean", hint='the results stand under these names, and their mean under mean; call the group otherwise')
-        values = {name: self._of(p, t, groups == group, keywords) for name, group in zip(names, found)}
-        mean = np.mean(list(values.values()), axis=0) if values else 0.0
-        return NamedValues({**values, 'mean': float(mean) if np.ndim(mean) == 0 else mean}, {name: self.entry for name in (*values, 'mean')})
+        known: dict[str, Any] = {name: float(v) if np.ndim(v) == 0 else np.asarray(v) for name, v in zip(names, values)}
+        mean = np.mean(list(known.values()), axis=0) if known else 0.0
+        return NamedValues({**known, 'mean': float(mean) if np.ndim(mean) == 0 else mean}, {name: self.entry for name in (*known, 'mean')})
 
     def _of(self, p: Any, t: Any, rows: np.ndarray, keywords: Mapping[str, Any]) -> Any:
         fn = self.entry.fn
         assert fn is not None
         if self.entry.takes('mask'):
-            mask = keywords.get('mask')
-            both = rows if mask is None else np.asarray(aligned(mask, p.shape, 'mask') != 0) & rows.reshape(rows.shape + (1,)*(np.ndim(aligned(mask, p.shape, 'mask')) - 1))
-            value = fn(p, t, **{**keywords, 'mask': both})
-        else: value = fn(p[rows], t[rows], **{k: v[rows] if getattr(v, 'shape', ())[:1] == rows.shape else v for k, v in keywords.items()})
-        return float(value) if np.ndim(value) == 0 else np.asarray(value)
+            return fn(p, t, **{**keywords, 'mask': _both(keywords.get('mask'), rows, p.shape)})
+        return fn(p[rows], t[rows], **{k: v[rows] if getattr(v, 'shape', ())[:1] == rows.shape else v for k, v in keywords.items()})
+
+# %% ../../nbs/metrics/wrappers.ipynb #15408af0
+class ClasswiseWrapper(_Groups):
+    "A metric of each group of samples."
+    @cached_property
+    def _streaming(self) -> StreamingMetric: return streaming_of(self._given, capacity=self._capacity, **self._arguments)
+
+    def update(self,
+        predictions: ArrayLike, # what the metric takes first, one row a sample
+        targets: ArrayLike, # what it takes second, as many rows
+        labels: ArrayLike, # the group of each sample, shape (samples,): numbers or texts
+        *,
+        mask: ArrayLike | None = None, # False takes a sample out
+        weights: ArrayLike | None = None, # how often each sample counts
+    ) -> None:
+        "Take a batch, in which any groups may appear; raises `MetricError` for a metric that cannot be streamed."
+        p, t, groups = self._split(predictions, targets, labels)
+        found = np.unique(groups)
+        _group_names(found, self.class_names) # which refuses a label without a name
+        metric, also = self._streaming, {} if weights is None else {'weights': weights}
+        states = {g: metric.update(self._states[g] if g in self._states else metric.init(p, t), p, t, mask=_both(mask, groups == g, p.shape), **also) for g in found.tolist()}
+        self._states = {**self._states, **states}
+
+    def compute(self,
+        predictions: ArrayLike | None = None, # what the metric takes first, one row a sample; None for the batches of `update`
+        targets: ArrayLike | None = None, # what it takes second, as many rows
+        labels: ArrayLike | None = None, # the group of each sample, shape (samples,): numbers or texts
+        **keywords: Any, # further arguments of the metric
+    ) -> NamedValues: # name of the group → value, and `mean`
+        "The metric of the rows of each group, and the mean over groups; 0 where there are none."
+        if predictions is None and targets is None and labels is None:
+            if keywords: raise MetricError(f"{', '.join(keywords)}: the batches were taken already", hint='give static arguments where the metric is made, mask and weights to update()')
+            groups = sorted(self._states)
+            return self._named(np.asarray(groups), [self._streaming.compute(self._states[g]) for g in groups])
+        p, t, rows = self._split(predictions, targets, labels)
+        found = np.unique(rows)
+        return self._named(found, [self._of(p, t, rows == group, {**self._arguments, **keywords}) for group in found])
 
     def __repr__(self) -> str: return f"ClasswiseWrapper({self.entry.name}{f', class_names={list(self.class_names)}' if self.class_names else ''})"
 
