@@ -86,7 +86,44 @@ def process(port, index):
         return jax.shard_map(one, mesh=mesh, in_specs=(P('data'),)*4, out_specs=P())(p, t, s, hits)
     got = [float(x) for x in values(*whole)]
     np.testing.assert_allclose(got, [f1_score(p, t, num_classes=3, average='macro'), roc_auc(s, hits)], rtol=1e-5)
+    host_metrics(int(index))
     print(got)
+
+def host_metrics(index):
+    "Each process has its own part; afterwards both have what one process has that saw everything"
+    from calibrax.metrics.composition import MetricCollection
+    from calibrax.metrics.plugins.embeddings import CLIPScoreMetric
+    from calibrax.metrics.plugins.perceptual import LPIPSMetric
+    from calibrax.metrics.plugins.image import FIDMetric, InceptionScoreMetric, KIDMetric
+    from calibrax.metrics.plugins.text import BERTScoreMetric
+    from calibrax.metrics.stateful import StatefulMetric, sync_processes
+    rng = np.random.default_rng(1)
+    features = {'real': rng.normal(size=(60, 8)), 'generated': rng.normal(1, 1, (60, 8))}
+    probabilities = rng.dirichlet(np.ones(5), 60).astype(np.float32)
+    tokens = [rng.normal(size=(60, 7, 4)).astype(np.float32) for _ in range(2)]
+    labels = rng.integers(0, 2, (2, 60)), rng.normal(size=60).astype(np.float32)
+    cases = {                   # how it is made, and how it takes rows
+        'fid': (lambda: FIDMetric(feature_dim=8), lambda m, r: m.update(**{k: v[r] for k, v in features.items()})),
+        'one side here, one there': (lambda: FIDMetric(feature_dim=8), lambda m, r: m.update(**{k: v for k, v in features.items() if r == slice(None) or (r.start == 0) == (k == 'real')})),
+        'kid': (lambda: KIDMetric(subset_size=60), lambda m, r: m.update(**{k: v[r] for k, v in features.items()})),
+        'inception score': (InceptionScoreMetric, lambda m, r: m.update(probabilities=probabilities[r])),
+        'clip': (CLIPScoreMetric, lambda m, r: m.update(image_embeddings=features['real'][r], text_embeddings=features['generated'][r])),
+        'bert': (BERTScoreMetric, lambda m, r: m.update(candidate_embeddings=tokens[0][r], reference_embeddings=tokens[1][r])),
+        'lpips': (lambda: LPIPSMetric(heads=[np.ones(4, np.float32)], trained=True), lambda m, r: m.update(features_a=[tokens[0][r]], features_b=[tokens[1][r]])),
+        'stateful': (lambda: StatefulMetric('f1_score'), lambda m, r: m.update(labels[0][0][r], labels[0][1][r])),
+        'samples': (lambda: StatefulMetric('roc_auc', capacity=60), lambda m, r: m.update(labels[1][r], labels[0][1][r])),
+        'nothing there': (lambda: StatefulMetric('brier_score'), lambda m, r: m.update(probabilities[:, :2][r], labels[0][1][r]) if r == slice(None) or r.start == 0 else None),
+        'collection': (lambda: MetricCollection(['accuracy', 'f1_score'], num_classes=2), lambda m, r: m.update(labels[0][0][r], labels[0][1][r])),
+    }
+    for name, (make, take) in cases.items():
+        mine, whole = make(), make()
+        if name == 'nothing there': whole.update(probabilities[:30, :2], labels[0][1][:30])
+        else: take(whole, slice(None))
+        take(mine, slice(30*index, 30*index + 30))
+        sync_processes(mine)
+        got, wanted = mine.compute(), whole.compute()
+        assert set(got) == set(wanted), name
+        for k in wanted: np.testing.assert_allclose(got[k], wanted[k], rtol=1e-5, err_msg=name)
 
 
 if __name__ == '__main__':

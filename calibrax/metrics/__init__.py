@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from calibrax.metrics.registry import MetricRegistry as MetricRegistry, pure_metric as pure_metric, register_metric as register_metric
     from calibrax.metrics.streaming import StreamingMetric as StreamingMetric, streaming_together as streaming_together
     from calibrax.metrics.stateful import FrozenBackboneMetric as FrozenBackboneMetric, LearnedMetric as LearnedMetric
-    from calibrax.metrics.stateful import StatefulMetric as StatefulMetric
+    from calibrax.metrics.stateful import StatefulMetric as StatefulMetric, sync_processes as sync_processes
     from calibrax.metrics.plotting import MetricPlotMixin as MetricPlotMixin, plot_metric as plot_metric
     from calibrax.metrics.bootstrap import BootstrapMetric as BootstrapMetric
     from calibrax.metrics.tracking import MetricTracker as MetricTracker, MinMaxTracker as MinMaxTracker
@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'reduction': ('reduce_values',),
     'registry': ('MetricRegistry', 'pure_metric', 'register_metric'),
     'streaming': ('StreamingMetric', 'streaming_together'),
-    'stateful': ('FrozenBackboneMetric', 'LearnedMetric', 'StatefulMetric'),
+    'stateful': ('FrozenBackboneMetric', 'LearnedMetric', 'StatefulMetric', 'sync_processes'),
     'plotting': ('MetricPlotMixin', 'plot_metric'),
     'bootstrap': ('BootstrapMetric',),
     'tracking': ('MetricTracker', 'MinMaxTracker'),

@@ -263,8 +263,25 @@ class _Sentences(FrozenBackboneMetric):
         if all(arrays): return kwargs
         return {**self._from_sentences(kwargs['candidates'], kwargs['references']), 'mask': kwargs['mask'], 'weights': kwargs['weights']}
 
+# %% ../../../nbs/metrics/plugins/text.ipynb #10cc1e40
+class _Kept(_Sentences):
+    "The state, and what a checkpoint takes"
+    def reset(self) -> None:
+        "Forget every pair."
+        self._state: Any = jnp.zeros((2, 4), jnp.float32)     # three sums and the pairs; below, what rounding took from them
+
+    @property
+    def state(self) -> np.ndarray: # three sums and the pairs, and below what rounding took from them: shape (2, 4)
+        "A copy of what was accumulated, for a checkpoint; assign it to go on from there."
+        return np.array(self._state)
+
+    @state.setter
+    def state(self, value: ArrayLike) -> None:
+        if np.shape(value) != (2, 4): raise MetricError(f'bertscore: a state of shape {np.shape(value)}, and (2, 4) is expected', hint='assign what `state` gave')
+        self._state = jnp.asarray(value, jnp.float32)
+
 # %% ../../../nbs/metrics/plugins/text.ipynb #ee185977
-class BERTScoreMetric(_Sentences):
+class BERTScoreMetric(_Kept):
     "BERTScore over batches of embedded sentences, or of sentences where there is a function that embeds them; zeros before the first."
     entries = {name: MetricEntry(name=name, fn=None, tier=MetricTier.FROZEN_BACKBONE, domain='text', direction=MetricDirection.HIGHER, bounds=(-1, 1)) for name in _NAMES}
 
@@ -278,10 +295,6 @@ class BERTScoreMetric(_Sentences):
         self._embed, self._idf, self._empty = embed, idf, float(empty)
         self._baseline = _baselines(tuple(baseline) if isinstance(baseline, list) else baseline)
         self.reset()
-
-    def reset(self) -> None:
-        "Forget every pair."
-        self._state: Any = jnp.zeros((2, 4), jnp.float32)     # three sums and the pairs; below, what rounding took from them
 
     def update(self, *, # type: ignore[override]
         candidate_embeddings: ArrayLike | None = None, # of a pair (tokens, dimensions), or of a batch (pairs, tokens, dimensions)
