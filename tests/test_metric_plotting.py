@@ -410,3 +410,7 @@ def test_without_matplotlib_the_error_says_what_to_install():
 def test_scales_read_numbers():
     scale = MetricScale(name='x')
     assert scale.best([1, 2]) is None and scale.label == 'x'
+
+def test_a_format_alone_writes_into_figures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Metric('mine', 1.0).plot(output_format='svg') == Path('figures/mine.svg') and (tmp_path/'figures'/'mine.svg').stat().st_size > 1000

@@ -396,10 +396,13 @@ class MetricPlotMixin:
 
     @overload
     def plot(self, value: Any = None, ax: 'Axes | None' = None, *, class_names: Any = None, interval: Any = None, title: str | None = None, unit: str | None = None,
-             normalize: Normalize | None = None, step: str = 'step', output_dir: None = None, output_format: str = 'png') -> 'tuple[Figure, Axes]': ...
+             normalize: Normalize | None = None, step: str = 'step', output_dir: None = None, output_format: None = None) -> 'tuple[Figure, Axes]': ...
     @overload
     def plot(self, value: Any = None, ax: 'Axes | None' = None, *, class_names: Any = None, interval: Any = None, title: str | None = None, unit: str | None = None,
-             normalize: Normalize | None = None, step: str = 'step', output_dir: str | Path, output_format: str = 'png') -> Path: ...
+             normalize: Normalize | None = None, step: str = 'step', output_dir: str | Path, output_format: str | None = None) -> Path: ...
+    @overload
+    def plot(self, value: Any = None, ax: 'Axes | None' = None, *, class_names: Any = None, interval: Any = None, title: str | None = None, unit: str | None = None,
+             normalize: Normalize | None = None, step: str = 'step', output_dir: None = None, output_format: str) -> Path: ...
     def plot(self,
         value: Any = None, # what to draw: an earlier value, or a list of them for a history; None for what compute() gives
         ax: 'Axes | None' = None, # draw here instead of in a new figure
@@ -410,8 +413,8 @@ class MetricPlotMixin:
         unit: str | None = None, # of the value; the declared one by default
         normalize: Normalize | None = None, # write shares of each true class, each predicted class or all into a confusion matrix
         step: str = 'step', # what a history counts, e.g. `epoch`
-        output_dir: str | Path | None = None, # write a file into this folder, which is made where it is missing
-        output_format: str = 'png', # of the file: what matplotlib writes, e.g. svg or pdf
+        output_dir: str | Path | None = None, # write a file into this folder, which is made where it is missing; `figures` where only a format is given
+        output_format: str | None = None, # of the file: what matplotlib writes, e.g. svg or pdf; png where only a folder is given
     ) -> 'tuple[Figure, Axes] | Path': # the picture and its axes; the path of the file where one was written
         "Draw the value of the metric, or another one that is given; see `plot_metric`. Raises `MetricError` (a ValueError) where there is nothing to draw."
         metric: Any = self
@@ -422,7 +425,8 @@ class MetricPlotMixin:
         if entry is not None: entries = {entry.name: entry, name: entry, **entries}
         kind = entry.plot if entry is not None and not isinstance(found, (list, tuple)) else None
         figure, axes = plot_metric(found, ax, kind=kind, name=name, entries=entries, class_names=class_names, interval=interval, title=title, unit=unit, normalize=normalize, step=step)
-        return (figure, axes) if output_dir is None else _write(figure, Path(output_dir), name, output_format, close=ax is None)
+        if output_dir is None and output_format is None: return figure, axes
+        return _write(figure, Path('figures' if output_dir is None else output_dir), name, output_format or 'png', close=ax is None)
 
 def _write(figure: 'Figure', folder: Path, name: str, output_format: str, *, close: bool) -> Path:
     from calibrax.core.files import write_whole
