@@ -332,6 +332,11 @@ class Comparison(_Verdicts):
         "Draw the changes in per cent, the worst on top; see `plot_comparison`."
         return plot_comparison(self, axes=axes)
 
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The changes as a frame, a row for each metric in the run's order. Raises `ExportError` without pandas."
+        from calibrax.core.frames import records_frame
+        return records_frame(Change, self.changes)
+
     def __repr__(self) -> str: return '\n'.join([repr(self.table()), *(f'warning: {w}' for w in self.warnings)])
 
     def _repr_html_(self) -> str:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 # %% ../../nbs/core/display.ipynb #aed08017
 def format_number(
@@ -88,6 +88,11 @@ class Table:
         caption = f'<caption>{html.escape(self.caption)}</caption>' if self.caption else ''
         return f'<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
 
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The table as a frame: columns that hold only numbers as numbers, with the digits that are shown. Raises `ExportError` without pandas."
+        from calibrax.core.frames import table_frame
+        return table_frame(self.columns, self.rows)
+
 # %% ../../nbs/core/display.ipynb #efd26a6a
 T = TypeVar('T')
 
@@ -96,5 +101,9 @@ class RecordList(list[T]):
     def table(self) -> Table: # one row for each record
         "The list as a table: one row for each record."
         return Table(('record',), tuple((repr(o),) for o in self))
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The records as a frame with a typed column for each field, in full precision. Raises `ExportError` without pandas."
+        from calibrax.core.frames import list_frame
+        return list_frame(self)
     def __repr__(self) -> str: return repr(self.table()) if self else '[]'
     def _repr_html_(self) -> str: return self.table()._repr_html_()

@@ -145,6 +145,11 @@ class Run(Record):
         code = f', commit {self.commit[:8]}' if self.commit else ''
         return points_table(self.points, self.metric_defs, f'Run {self.id}, {self.timestamp:%Y-%m-%d %H:%M} UTC{code}')
 
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The run as a frame, a row for each metric of each point; see `core.frames.runs_frame`. Raises `ExportError` without pandas."
+        from calibrax.core.frames import runs_frame
+        return runs_frame([self])
+
     def __repr__(self) -> str: return repr(self.table())
     def _repr_html_(self) -> str: return self.table()._repr_html_()
 
@@ -253,6 +258,11 @@ class TrendSeries(Record):
         "Draw the series with its bounds, by date; see `core.figures.plot_trend`."
         from calibrax.core.figures import plot_trend
         return plot_trend(self, **style)
+
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The series as a frame, a row for each run; see `core.frames.trend_frame`. Raises `ExportError` without pandas."
+        from calibrax.core.frames import trend_frame
+        return trend_frame(self)
 
     def __repr__(self) -> str: return repr(self.table())
     def _repr_html_(self) -> str: return self.table()._repr_html_()

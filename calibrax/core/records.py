@@ -253,6 +253,11 @@ class Record:
         "Read a record from JSON text; raises `RecordError` when it is not JSON, and as `from_dict` does."
         return cls.from_dict(read_json(text, source=cls.__name__))
 
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The record as a frame: a row for each record that it holds, its own fields where it holds none; see `core.frames`. Raises `ExportError` without pandas."
+        from calibrax.core.frames import record_frame
+        return record_frame(self)
+
 # %% ../../nbs/core/records.ipynb #8e3f8aae
 class IndexedRecord(Record, Mapping[str, Any]):
     "A record that also answers like a dictionary of its fields, as older versions gave it (older spelling)."

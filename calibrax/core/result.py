@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from .display import Table
 from .files import write_whole
@@ -57,6 +57,11 @@ class BenchmarkResult(Record):
         "The result as a run with one point, ready for a `Store`."
         point = Point(name=self.name, scenario=scenario or self.domain or 'benchmark', tags=self.tags, metrics=self.metrics)
         return Run(points=(point,), metric_defs=metric_defs or {}, metadata={**self.metadata, **({'config': self.config} if self.config else {})})
+
+    def to_frame(self) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "The result as a frame of one row, with a column for each tag, metric and setting; `pandas.concat` joins several. Raises `ExportError` without pandas."
+        from calibrax.core.frames import result_frame
+        return result_frame(self)
 
     def _table(self) -> Table:
         point = Point(name=self.name, scenario=self.domain, tags=self.tags, metrics=self.metrics)

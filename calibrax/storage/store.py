@@ -617,8 +617,19 @@ def _metric_defs(config: Mapping[str, Any], place: object) -> dict[str, MetricDe
             raise ConfigError(f'{place}: {where}: expected {e.details["expected"]}, found {e.details["found"]}', hint='correct the value at that path', details=e.details) from None
     return out
 
+# %% ../../nbs/storage/store.ipynb #aa484da3
+class _Framing(_Configured):
+    "Gives what it holds as a frame"
+    def to_frame(self, /, *,
+        branch: str | None = None, # only runs of this branch
+        **tags: str, # only points with these tags
+    ) -> Any: # a pandas.DataFrame (extra `pandas`)
+        "All runs as a frame, oldest first; see `core.frames.runs_frame`. Raises `ExportError` without pandas."
+        from calibrax.core.frames import runs_frame
+        return runs_frame(reversed(self.list_runs(branch)), self.metric_defs, wanted=tags)
+
 # %% ../../nbs/storage/store.ipynb #3f1c9c51
-class _Pruning(_Configured):
+class _Pruning(_Framing):
     "Deletes runs"
     def delete(self,
         run_id: str, # an id, the beginning of one, or `latest`
