@@ -30,7 +30,8 @@ setup(
     packages=find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']),
     package_data={cfg['lib_path']: words('package_data')}, include_package_data=True, zip_safe=False,
     python_requires='>=' + cfg['min_python'], install_requires=words('requirements'), extras_require=extras,
-    entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
+    entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
+                  'pytest11': [f"{cfg['lib_name']} = {cfg['lib_path']}.pytest_plugin"]},
     classifiers=[f"Development Status :: {statuses[int(cfg['status'])]}", f"Intended Audience :: {cfg['audience']}",
                  f"Natural Language :: {cfg['language']}", 'Operating System :: MacOS', 'Operating System :: POSIX :: Linux',
                  'Typing :: Typed', *(f'Programming Language :: Python :: {p}' for p in pythons)])
