@@ -12,7 +12,7 @@ from calibrax.storage import Store
 
 pytest_plugins = ['pytester']
 
-ENTRY_POINT = any(e.name == 'calibrax' for e in metadata.entry_points(group='pytest11'))     # as it is wherever calibrax is installed
+ENTRY_POINT = any((e.group, e.name) == ('pytest11', 'calibrax') for d in metadata.distributions() for e in d.entry_points)     # as it is wherever calibrax is installed
 PLUGIN = [] if ENTRY_POINT else ['-p', 'calibrax.pytest_plugin']
 QUICK = ['--calibrax-min-time=0.002', '--calibrax-rounds=6', '--calibrax-warmup=1']
 HERE = Path(__file__).parents[1]
