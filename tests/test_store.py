@@ -313,12 +313,23 @@ def test_ingest(store, tmp_path):
     with pytest.raises(StoreError, match='old1 exists already'): store.ingest(file)
     for text, place in (('{"id": "x"}', 'timestamp: expected a value'), ('[]', 'expected a mapping'), ('', 'empty'), (OLD % (3, 3, '"x"'), r"points\[0\].metrics.latency.value: expected a number, found 'x'")):
         file.write_text(text)
-        with pytest.raises(RecordError, match=place) as e: store.ingest(file)
+        with pytest.raises(RecordError, match=place) as e: store.ingest(file, format='run')
+        assert str(file) in e.value.message
+        with pytest.raises(RecordError, match=place if text != '[]' else 'a list of 0 is no format that is read') as e: store.ingest(file)
         assert str(file) in e.value.message
     for path in (tmp_path/'missing.json', tmp_path):
-        with pytest.raises(StoreError, match='cannot read'): store.ingest(path)
-    with pytest.raises(ConfigError, match='unknown format'): store.ingest(file, format='asv')
+        with pytest.raises(StoreError, match='cannot read'): store.ingest(path, format='run')
+    with pytest.raises(StoreError, match='cannot read'): store.ingest(tmp_path/'missing.json')
+    (tmp_path/'empty').mkdir()
+    with pytest.raises(RecordError, match='no files of results'): store.ingest(tmp_path/'empty')
+    with pytest.raises(ConfigError, match='unknown format'): store.ingest(file, format='xml')
     assert len(store.list_runs()) == 1
+
+def test_ingest_of_another_tool(store, tmp_path):
+    file = tmp_path/'times.csv'
+    file.write_text('point,metric,value,unit,direction\nstep,latency,12.5,ms,lower\n')
+    run = store.ingest(file)
+    assert run == store.ingest(file, format='csv') == store.load(run.id) and run.points[0].metrics['latency'].value == 12.5 and run.metric_defs['latency'].unit == 'ms'
 
 
 # --- pruning and fsck ------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 'compare', 'accept', 'summary', 'runs', 'trend',
-           'annotate', 'prune', 'fsck', 'history', 'profile', 'profile_gpu', 'demo', 'compare_commits', 'noise',
-           'bisect']
+           'export', 'report', 'annotate', 'prune', 'fsck', 'history', 'profile', 'profile_gpu', 'demo',
+           'compare_commits', 'noise', 'bisect']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
 import contextlib
@@ -159,21 +159,29 @@ def init(
 # %% ../../nbs/cli/main.ipynb #3bf51e26
 @main.command()
 @_data
-@click.option('--input', 'inputs', required=True, multiple=True, metavar='FILE', help='A JSON file holding a run; repeatable.')
+@click.option('--input', 'inputs', required=True, multiple=True, metavar='PATH', help='A file or folder of results; repeatable.')
+@click.option('--format', 'form', default='auto', show_default=True, metavar='NAME', help='run, asv, pytest-benchmark, google-benchmark, pyperf, hyperfine, github-action-benchmark, bencher, csv; auto tells by the content.')
+@click.option('--commit', help='The commit, where the file names none.')
+@click.option('--branch', help='The branch, where the file names none.')
 @_json
 def ingest(
     data: str, # the store
     inputs: tuple[str, ...], # files to read
+    form: str, # their format
+    commit: str | None, # of results that name none
+    branch: str | None, # of results that name none
     as_json: bool, # answer in JSON
 ) -> None:
-    """Save the runs of JSON files in the store.
+    """Save the runs of files in the store, of calibrax or of another tool.
 
     \b
     Example:
       calibrax ingest --data benchmark-data --input results.json
+      calibrax ingest --data benchmark-data --input .benchmarks/0001_main.json --format pytest-benchmark
     """
+    from calibrax.exporters.interop.formats import ingest_results
     store = _store(data)
-    runs = [store.ingest(path) for path in inputs]
+    runs = [run for path in inputs for run in ingest_results(store, path, format=form, commit=commit, branch=branch)]
     _answer([{'id': r.id, 'points': len(r.points)} for r in runs], as_json, '\n'.join(f'Ingested run {r.id} ({len(r.points)} points)' for r in runs))
 
 # %% ../../nbs/cli/main.ipynb #6708c5b8
@@ -442,6 +450,87 @@ def _save_plot(draw: Callable[[], Any], path: str) -> None:
         except (OSError, ValueError) as e:
             raise StoreError(f'cannot draw {path}: {e}', hint='choose a writable folder and a name ending in .png, .svg or .pdf') from None
         finally: matplotlib.pyplot.close(figure)
+
+# %% ../../nbs/cli/main.ipynb #303eeba2
+_PLACES = {'wandb': 'W&B', 'mlflow': 'MLflow'}
+
+@main.command()
+@_data
+@click.option('--to', default='wandb', show_default=True, metavar='NAME', help='wandb, mlflow, latex, html, markdown, csv, asv, pytest-benchmark, github-action-benchmark, or what a package adds.')
+@click.option('--run', 'run_id', default='latest', show_default=True, help='Run id, unique beginning of one, `latest`, or `all`.')
+@click.option('--baseline', 'name', default='main', show_default=True, help='The baseline that the analysis compares with.')
+@click.option('--project', help='W&B project or MLflow experiment; config.json names the default.')
+@click.option('--entity', help='W&B team or user.')
+@click.option('--tag', 'tags', multiple=True, help='A word to find the export by; repeatable.')
+@click.option('--metric', 'metrics', multiple=True, help='Only this metric; repeatable.')
+@click.option('--output', metavar='PATH', help='File or folder, for exporters that write files.')
+@click.option('--tracking-uri', help='MLflow server or database.')
+@click.option('--option', 'options', multiple=True, metavar='KEY=VALUE', help="An exporter's own option; repeatable.")
+@click.option('--dry-run', is_flag=True, help='Only show what would be sent.')
+@_json
+def export(
+    data: str, # the store
+    to: str, # an exporter's name
+    run_id: str, # which runs
+    name: str, # the baseline's name
+    options: tuple[str, ...], # `k=v` pairs
+    dry_run: bool, # only show
+    as_json: bool, # answer in JSON
+    **settings: Any, # project, entity, tags, metrics, output, tracking_uri
+) -> None:
+    """Send a run, and what analysis says of it, to W&B or elsewhere.
+
+    \b
+    Example:
+      calibrax export --data benchmark-data --dry-run
+      calibrax export --data benchmark-data --to latex --output paper/
+    """
+    from calibrax.cli.export import export_runs, preview_export
+    asked = {'baseline': name, 'options': _pairs(options, '--option'), **settings}
+    store = _existing(data)
+    if dry_run:
+        tables = preview_export(store, to, run_id, **asked)
+        return _answer([{'columns': t.columns, 'rows': t.rows} for t in tables], as_json, '\n\n'.join(map(repr, tables)))
+    sent = []
+    for run, where in export_runs(store, to, run_id, **asked):
+        sent.append({'run': run.id, 'to': to, 'where': where})
+        if not as_json: click.echo(f'Exported run {run.id} to {_PLACES.get(to, to)}' + (f': {where}' if where else ''))
+    if as_json: click.echo(json.dumps(sent, indent=2, ensure_ascii=False))
+
+# %% ../../nbs/cli/main.ipynb #ffe8b1cb
+@main.command()
+@_data
+@click.option('--output', default='report.html', show_default=True, metavar='FILE', help='The file to write.')
+@click.option('--run', 'run_id', default='latest', show_default=True, help='Run to report: id, unique beginning of one, or `latest`.')
+@click.option('--baseline', 'name', default='main', show_default=True, help='Name of the baseline.')
+@click.option('--threshold', default=0.05, show_default=True, help='Relative change that is still fine.')
+@click.option('--policy', type=click.Choice(['threshold', 'samples', 'history', 'auto']), default='threshold', show_default=True, help='What a verdict rests on, as in check.')
+@click.option('--branch', help='Only runs of this branch in trends.')
+@click.option('--n-runs', type=click.IntRange(min=1), help='Only the last N runs in trends.')
+@click.option('--metric', 'metrics', multiple=True, help='Only this metric; repeatable.')
+@click.option('--title', help='Above the page.')
+@click.option('--open', 'show', is_flag=True, help='Show it in the browser.')
+@_json
+def report(
+    data: str, # the store
+    output: str, # the file to write
+    run_id: str, # the run to report
+    name: str, # the baseline's name
+    metrics: tuple[str, ...], # only these
+    show: bool, # open the browser
+    as_json: bool, # answer in JSON
+    **options: Any, # threshold, policy, branch, n_runs, title
+) -> None:
+    """Write a report of a store as one HTML file.
+
+    \b
+    Example:
+      calibrax report --data benchmark-data --output report.html --open
+    """
+    from calibrax.exporters.report import open_in_browser, write_report
+    path = write_report(_existing(data), output, run=run_id, baseline=name, metrics=metrics or None, **options)
+    _answer({'report': str(path), 'bytes': path.stat().st_size}, as_json, f'Wrote {path} ({path.stat().st_size/1e6:.1f} MB)')
+    if show and not open_in_browser(path): click.echo('No browser to open it with', err=True)
 
 # %% ../../nbs/cli/main.ipynb #5f6ea7ab
 @main.command()

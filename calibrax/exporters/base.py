@@ -69,6 +69,7 @@ def _counted(count: int, what: str) -> str: return f'{count} {what}{"s"*(count !
 class Exporter(ABC):
     "Takes runs to another tool. A failure is an `ExportError` with a hint, and never touches the store."
     name: ClassVar[str] = '' # what `calibrax export --to` says
+    holds_one_run: ClassVar[bool] = False # whether a second run takes the place of the first
 
     @classmethod
     def from_settings(cls,
@@ -89,6 +90,15 @@ class Exporter(ABC):
         baseline: Run | None = None, # what to compare it with
     ) -> None:
         "Send what analysis says of a run: rankings and, with a baseline, regressions."
+
+    def export(self,
+        run: Run, # what was measured
+        baseline: Run | None = None, # what to compare it with
+    ) -> str: # where it went, as `export_run` says it
+        "Send a run and what analysis says of it: what `calibrax export` does."
+        where = self.export_run(run)
+        self.export_analysis(run, baseline)
+        return where
 
     def preview(self,
         run: Run, # what would be sent

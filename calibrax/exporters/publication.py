@@ -361,6 +361,7 @@ class TableExporter(Exporter):
 
     Options: `group_by_tag`, `caption`, `label` and `standalone` (yes or no), as `generate_table` takes them."""
     name: ClassVar[str] = ''
+    holds_one_run = True
     def __init__(self,
         output: str | os.PathLike[str] = '.', # a folder, or a file that ends as the format does
         *,

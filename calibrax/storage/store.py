@@ -300,29 +300,8 @@ class _Loading(_Saving):
 def _check_count(name: str, value: int | None) -> None:
     if type(value) is not int or value < 1: raise ConfigError(f'{name}: expected a whole number from 1, found {value!r}', hint='say how many, at least 1')
 
-# %% ../../nbs/storage/store.ipynb #9f2a5ae8
-_FORMATS = ('auto', 'run')   # what `ingest` reads
-
-class _Ingesting(_Loading):
-    "Takes over runs from files"
-    def ingest(self,
-        path: str | os.PathLike[str], # a JSON file that holds a run
-        format: str = 'auto', # `auto` or `run`
-    ) -> Run: # what was saved
-        """Read a run from a JSON file and save it; a run that is in the store already is just given back.
-
-        Raises `RecordError`, naming the file and the place in it, when it holds no run, `StoreError` when it cannot be read,
-        and whatever `save` raises."""
-        if format not in _FORMATS: raise ConfigError(f'format: unknown format {format!r}', hint=f'known are {", ".join(_FORMATS)}')
-        try: data = Path(path).read_bytes()
-        except (OSError, ValueError) as e:
-            raise StoreError(f'cannot read {path}: {(getattr(e, "strerror", "") or str(e)).lower()}', hint='look at the path', details={'path': str(path)}) from None
-        run = _decoded(Run, data, path)
-        self.save(run)
-        return run
-
 # %% ../../nbs/storage/store.ipynb #4ad0d7ea
-class _Eventful(_Ingesting):
+class _Eventful(_Loading):
     "Keeps events"
     def _add_event(self, folder: str, event: Record, moment: datetime) -> str: # the file
         import hashlib
@@ -617,8 +596,31 @@ def _metric_defs(config: Mapping[str, Any], place: object) -> dict[str, MetricDe
             raise ConfigError(f'{place}: {where}: expected {e.details["expected"]}, found {e.details["found"]}', hint='correct the value at that path', details=e.details) from None
     return out
 
+# %% ../../nbs/storage/store.ipynb #9f2a5ae8
+class _Ingesting(_Configured):
+    "Takes over runs from files"
+    def ingest(self,
+        path: str | os.PathLike[str], # a file or folder of results
+        format: str = 'auto', # `run`, the name of another tool's format, or `auto` to tell it by the content
+    ) -> Run: # what was saved; the newest where there are several
+        """Read a run from a file and save it; a run that is in the store already is just given back.
+
+        Raises `RecordError`, naming the file and the place in it, when it holds no run, `StoreError` when it cannot be read,
+        `ConfigError` for an unknown format, and whatever `save` raises."""
+        if format != 'run': return self._ingest_any(path, format)
+        try: data = Path(path).read_bytes()
+        except (OSError, ValueError) as e:
+            raise StoreError(f'cannot read {path}: {(getattr(e, "strerror", "") or str(e)).lower()}', hint='look at the path', details={'path': str(path)}) from None
+        run = _decoded(Run, data, path)
+        self.save(run)
+        return run
+
+    def _ingest_any(self, path: str | os.PathLike[str], format: str) -> Run:
+        from calibrax.exporters.interop.formats import ingest_results
+        return ingest_results(self, path, format=format)[-1] # type: ignore[arg-type]
+
 # %% ../../nbs/storage/store.ipynb #aa484da3
-class _Framing(_Configured):
+class _Framing(_Ingesting):
     "Gives what it holds as a frame"
     def to_frame(self, /, *,
         branch: str | None = None, # only runs of this branch
@@ -627,6 +629,20 @@ class _Framing(_Configured):
         "All runs as a frame, oldest first; see `core.frames.runs_frame`. Raises `ExportError` without pandas."
         from calibrax.core.frames import runs_frame
         return runs_frame(reversed(self.list_runs(branch)), self.metric_defs, wanted=tags)
+
+    def report(self,
+        **options: Any, # arguments of `exporters.report_data.collect_report`: run, baseline, threshold, …
+    ) -> Any: # a report that shows itself in a notebook, with `save` and `open`
+        "All about this store as one HTML page. Raises what `exporters.report.make_report` raises."
+        from calibrax.exporters.report import make_report
+        return make_report(self, **options) # type: ignore[arg-type]
+
+    def export_asv(self,
+        output_dir: str | os.PathLike[str], # asv's results_dir; made where it is missing
+    ) -> Path: # the folder
+        "All runs that have a commit as results of asv. Raises what `exporters.interop.asv.export_asv` raises."
+        from calibrax.exporters.interop.asv import export_asv
+        return export_asv(self, output_dir) # type: ignore[arg-type]
 
 # %% ../../nbs/storage/store.ipynb #3f1c9c51
 class _Pruning(_Framing):
