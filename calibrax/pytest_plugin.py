@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calibrax.analysis.regression import Change, Comparison
-    from calibrax.ci.guard import GuardResult
-    from calibrax.core.errors import CalibraxError
     from calibrax.core.measurements import CallTiming
     from calibrax.core.models import Metric, MetricDef, Point, Run
     from calibrax.storage.store import Store
@@ -327,7 +325,7 @@ def _text(text: str) -> str:
 
 _threshold = _number('threshold; write --calibrax-check=0.05, or put it after the files to test', 0)
 _READ: dict[str, Callable[[str], Any]] = {
-    'data': _text, 'baseline': _text, 'target': _text, 'check': _threshold, 'threshold': _threshold, 'first_run': _choice('accept', 'fail', 'error'),
+    'data': _text, 'baseline': _text, 'target': _text, 'check': _threshold, 'threshold': _number('threshold such as 0.05', 0), 'first_run': _choice('accept', 'fail', 'error'),
     'policy': _choice('threshold', 'samples', 'history', 'auto'), 'rounds': _number('whole number of at least 1', 1, whole=True),
     'min_time': _number('number of seconds', 0), 'warmup': _number('whole number', 0, whole=True)}
 _INI = {'data': 'folder or URL of the store; a run is saved there', 'baseline': 'name of the baseline', 'policy': 'what a verdict rests on',
@@ -561,13 +559,15 @@ class _Saying(_Collecting):
 
     def shown_place(self) -> str:
         place, here = _place(self.config), self.config.invocation_params.dir
-        return str(place if isinstance(place, str) or not place.is_relative_to(here) else place.relative_to(here))
+        import shlex
+        return shlex.quote(str(place if isinstance(place, str) or not place.is_relative_to(here) else place.relative_to(here)))
 
     def hint(self, text: str | None) -> str | None:
         "A hint that names the store, and what pytest offers"
         import re
         if text is None: return None
-        text = re.sub(r'`calibrax (\w+)', rf'`calibrax \1 --data {self.shown_place()}', text)
+        place = self.shown_place()
+        text = re.sub(r'`calibrax (\w+)(?! --data)\b', lambda found: f'{found[0]} --data {place}', text)
         return f'{text}; --calibrax-first-run accept makes the first run the baseline' if '`calibrax baseline' in text else text
 
 # %% ../nbs/pytest_plugin.ipynb #97dbb2d8
@@ -576,8 +576,6 @@ class _Saving(_Saying):
     def pytest_sessionstart(self) -> None:
         "Say at once, rather than after an hour of measuring, that a store cannot be used"
         if not _saving(self.config) or self.remote is not None: return
-        from pathlib import Path
-
         from calibrax.core.errors import CalibraxError
         from calibrax.storage.store import Store
         place = _place(self.config)
@@ -611,7 +609,7 @@ class _Saving(_Saying):
         try: Store(_place(self.config)).save(run)
         except StoreError as e:
             kept = Path(tempfile.mkdtemp(prefix='calibrax-'), f'{run.id}.json')
-            kept.write_text(run.to_json())
+            kept.write_text(run.to_json(), encoding='utf-8')
             raise StoreError(e.message, hint=f'{e.hint}; the run is kept in {kept}, and `calibrax ingest --data {self.shown_place()} --input {kept}` saves it', details=e.details) from None
         self.say(f'saved run {run.id} in {self.shown_place()}')
 
@@ -628,7 +626,7 @@ class _Checking(_Saving):
         from calibrax.ci.report import to_text
         threshold, first = self.config.getoption('calibrax_check'), _setting(self.config, 'first_run', 'fail')
         threshold = _setting(self.config, 'threshold', 0.05) if threshold is True else threshold
-        result = CIGuard(store, threshold, baseline=_setting(self.config, 'baseline', 'main'), first_run='accept' if first == 'accept' and not failed else 'error',
+        result = CIGuard(store, threshold, baseline=_setting(self.config, 'baseline', 'main'), first_run='accept' if first == 'accept' and not failed and not self.faults else 'error',
                          allow_missing=_given(self.config, 'allow_missing'), strict=_given(self.config, 'strict'), policy=_setting(self.config, 'policy', 'threshold'),
                          target=_setting(self.config, 'target'), repo=str(self.config.rootpath)).check(run.id)
         self.comparison = result.judged

@@ -103,6 +103,44 @@ def test_a_failed_export_leaves_the_store_alone(store, monkeypatch):
     out = calibrax('export', '--to', 'broken', '--run', 'all')
     assert out.exit_code == 2 and 'Exported run r0' in out.stdout and 'r1' not in out.stdout and 'on fire' in out.stderr and state() == before
 
+class _Foreign(Exporter):
+    "Of another package: it knows no errors of ours"
+    name = 'foreign'
+    def export_run(self, run): raise ValueError('no such bucket')
+    def export_analysis(self, run, baseline=None): pass
+
+def test_what_another_package_raises_is_no_traceback(store, monkeypatch):
+    monkeypatch.setattr('calibrax.exporters.base.get_exporter', lambda name: _Foreign)
+    out = calibrax('export', '--to', 'foreign', '--option', 'anything=1')
+    assert out.exit_code == 2 and "exporter 'foreign' failed with run r2: ValueError: no such bucket" in out.stderr
+
+@pytest.mark.parametrize('to', ['latex', 'wandb', 'mlflow', 'asv'])
+def test_an_option_that_does_not_exist_is_refused(store, to):
+    out = calibrax('export', '--to', to, '--output', 'out', '--option', 'treshold=1')
+    assert out.exit_code == 2 and "no option 'treshold'" in out.stderr and not Path('out').exists()
+
+def test_runs_that_a_format_cannot_hold_are_left_out(store):
+    store.save(Run(id='free', timestamp=datetime(2026, 3, 9, tzinfo=UTC), points=store.latest().points))
+    out = calibrax('export', '--to', 'asv', '--output', 'asv', '--run', 'all')
+    assert out.exit_code == 0 and out.stdout.count('Exported run') == 3 and 'free' in out.output
+    out = calibrax('export', '--to', 'asv', '--output', 'other')
+    assert out.exit_code == 2 and 'commit' in out.stderr
+
+def test_different_ids_never_share_a_file(store):
+    for name in ('ü', 'ö'): store.save(Run(id=name, timestamp=datetime(2026, 3, 9, tzinfo=UTC), commit='a'*40, points=store.latest().points))
+    for to in ('asv', 'pytest-benchmark'):
+        assert calibrax('export', '--to', to, '--output', to, '--run', 'all').stdout.count('Exported run') == 5
+        assert len([p for p in Path(to).rglob('*.json') if p.name not in ('benchmarks.json', 'machine.json', 'index.json')]) == 5
+
+def test_nothing_of_an_earlier_run_stays(store):
+    calibrax('export', '--to', 'markdown', '--output', 'md', '--run', 'r2')
+    assert Path('md/changes.md').exists()
+    calibrax('export', '--to', 'markdown', '--output', 'md', '--run', 'r0')
+    assert not Path('md/changes.md').exists()
+    for wrong in ('-', 'x.html'):
+        out = calibrax('export', '--to', 'csv', '--output', wrong)
+        assert out.exit_code == 2 and '.csv' in out.stderr and not Path(wrong).exists()
+
 def test_from_python(store):
     assert [(r.id, where) for r, where in export_runs(store, 'csv', 'r0', output='one.csv')] == [('r0', 'one.csv')]
     assert 'changes' not in ''.join(p.name for p in Path().glob('one*')), 'the baseline is not compared with itself'

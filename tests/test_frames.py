@@ -175,3 +175,9 @@ def test_without_pandas_the_error_names_the_extra(monkeypatch):
 def test_pandas_is_imported_only_for_a_frame():
     code = "import sys; from calibrax.core import Run; import calibrax.core.frames, calibrax.storage, calibrax.analysis; Run(points=[]).table(); print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == 'False'
+
+
+def test_a_tag_called_like_a_field_is_kept():
+    result = BenchmarkResult(name='a', domain='d', tags={'timestamp': 'noon', 'name': 'other'}, metrics={})
+    frame = result.to_frame()
+    assert frame['tags.timestamp'].tolist() == ['noon'] and frame['tags.name'].tolist() == ['other'] and frame['name'].tolist() == ['a'] and frame['timestamp'].notna().all()

@@ -98,6 +98,17 @@ def test_batches_are_resampled_as_the_whole(metric, arguments, data):
     again = pickle.loads(pickle.dumps(passing))
     assert (again.compute().samples == found.samples).all()
 
+def test_resamples_of_batches_are_made_some_at_a_time(monkeypatch):
+    "As many as a processor's cache holds; their number does not show"
+    found = []
+    for at_once in (1, 300*7, 2**30):
+        monkeypatch.setattr('calibrax.metrics.bootstrap._AT_ONCE', at_once)
+        passing = BootstrapMetric('mse', resampling='poisson', num_resamples=20, seed=1)
+        for part in (slice(0, 150), slice(150, 300)): passing.update(P[part], T[part])
+        found.append(passing.compute().samples)
+        assert len(passing._state[1]) == {1: 20, 300*7: 2, 2**30: 1}[at_once]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6), np.testing.assert_allclose(found[0], found[2], rtol=1e-6)
+
 def test_batches_that_cannot_be_resampled():
     for made, says in ((BootstrapMetric('mse'), 'how many samples'), (BootstrapMetric(lambda p, t: jnp.mean(p - t), resampling='poisson'), 'takes no weights'), (BootstrapMetric('roc_auc', resampling='poisson'), 'do not merge')):
         with pytest.raises(MetricError, match=says): made.update(P, T)

@@ -99,7 +99,7 @@ def test_it_is_found_by_name_and_made_from_settings(monkeypatch):
     assert e.metric_defs == DEFS
 
 
-@pytest.mark.parametrize('wrong', [dict(experiment_name=''), dict(experiment_name=None), dict(experiment_name=3), dict(tracking_uri=''), dict(threshold=-1), dict(artifact_location=Path('x'))])
+@pytest.mark.parametrize('wrong', [dict(experiment_name=''), dict(experiment_name=None), dict(experiment_name=3), dict(tracking_uri=''), dict(threshold=-1), dict(threshold=math.nan), dict(artifact_location=Path('x'))])
 def test_wrong_arguments(wrong):
     with pytest.raises(ConfigError): MLflowExporter(**{'experiment_name': 'bench', **wrong})
 

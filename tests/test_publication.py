@@ -85,6 +85,19 @@ def test_the_interval_of_samples_is_that_of_what_the_value_is():
     assert interval_of(Metric(value=3, samples=(3,))) == (None, None)
 
 
+def test_intervals_of_samples_are_computed_once(monkeypatch):
+    from calibrax.exporters import tables
+    from calibrax.statistics import bootstrap
+    computed, original = [], bootstrap.bootstrap_interval
+    monkeypatch.setattr(bootstrap, 'bootstrap_interval', lambda *args, **more: computed.append(args) or original(*args, **more))
+    tables._sample_interval.cache_clear()
+    run = frameworks(throughput=[Metric(value=3.0 + i, samples=(1.0 + i, 2.0 + i, 3.0 + i, 9.0 + i, 50.0 + i)) for i in range(3)])
+    for _ in range(2):
+        table = comparison(run)
+        assert repr(table) and table.to_html() and table.legend
+    assert len(computed) == 3
+
+
 def test_ties_are_all_best_and_what_overlaps_is_not_worse():
     table = comparison(frameworks(throughput=[bounded(100, 1), bounded(100, 2), bounded(98.5, 1), bounded(90, 1), Metric(value=99.9), Metric(value=math.nan)]))
     assert [table.best[i, 'throughput'] for i in range(6)] == [True, True, False, False, False, False]
@@ -432,6 +445,26 @@ def test_older_names_give_none_where_nothing_is_to_be_drawn(tmp_path, caplog):
     with pytest.raises(ValueError): paper.plot_metric_values({}, title='t', filename='f')
     assert paper.plot_metric_values({'a': 1}, title='t', filename='x/y', output_format='svg') == tmp_path/'x_y.svg'
     assert paper.generate_comparison_plot(a_run('A')) == tmp_path/'comparison.png' and paper.generate_convergence_plot(trend(9)) == tmp_path/'convergence_latency_p50.png'
+
+
+def test_metrics_of_unknown_direction_are_not_ranked(tmp_path, caplog):
+    points = [Point(name='p', scenario='s', tags={'framework': f}, metrics={n: Metric(value=v) for n in ('seconds', 'latency', 'threads')}) for f, v in (('slow', 9), ('fast', 1))]
+    run = Run(id='r', points=points, metric_defs={'threads': MetricDef(name='threads', unit='', direction='info')})
+    defs = {'latency': MetricDef(name='latency', unit='ms', direction='lower')}
+    CsvExporter(tmp_path, metric_defs=defs).export_analysis(run)
+    rows = list(csv.reader((tmp_path/'rankings.csv').read_text().splitlines()))
+    assert [row[:3] for row in rows[1:]] == [['latency ↓ [ms]', '1', 'fast'], ['latency ↓ [ms]', '2', 'slow']]
+    assert 'whether more or less of seconds is better, so it is not ranked' in caplog.text
+    CsvExporter(tmp_path).export_analysis(run)
+    assert len((tmp_path/'rankings.csv').read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize('tag', ['rank', 'value', 'metric', 'behind the best', 'interval'])
+def test_labels_are_in_the_rankings_whatever_the_tag_is_called(tmp_path, tag):
+    run = Run(id='r', metric_defs=DEFS, points=[Point(name='p', scenario='s', tags={tag: t}, metrics={'loss': bounded(v, 0.1)}) for t, v in (('four', 1), ('eight', 2))])
+    CsvExporter(tmp_path, options={'group_by_tag': tag}).export_analysis(run)
+    heads, *rows = csv.reader((tmp_path/'rankings.csv').read_text().splitlines())
+    assert [row[:3] for row in rows] == [['loss ↓', '1', 'four'], ['loss ↓', '2', 'eight']] and len(set(heads)) == 5
 
 
 @pytest.mark.parametrize('exporter', [LatexExporter, HtmlExporter, MarkdownExporter, CsvExporter])

@@ -640,3 +640,19 @@ def test_doctests_and_fixtures_that_are_asked_for_later(session):
     out = session('--doctest-modules', '--calibrax-save', text="def f():\n    '''\n    >>> bench = getfixture('bench')\n    >>> bench.record('loss', 1)\n    '''\n"
                   "def test_later(request): request.getfixturevalue('bench').record('loss', 2)\n")
     assert out.ret == 0 and [p.name for p in session.run().points] == ['test_a.f', 'test_later']
+
+
+def test_an_incomplete_run_is_no_first_baseline(session):
+    "A value was left out, so the run is not what later ones are to be judged by"
+    text = "def test_a(bench): bench.record('v', 1., unit='MB', direction='lower')\ndef test_b(bench): bench.record('v', 1., unit='kB', direction='lower')\n"
+    out = session('--calibrax-data=bench', '--calibrax-check', '--calibrax-first-run=accept', text=text)
+    assert out.ret == 4 and Store(session.path/'bench').get_baseline() is None, out.text
+
+def test_commands_in_hints_can_be_pasted(session):
+    out = session('--calibrax-data=my store', '--calibrax-check', text="def test_a(bench): bench.record('v', 1., unit='MB', direction='lower')\n")
+    assert "`calibrax baseline --data 'my store'" in out.text and out.text.count("--data 'my store' --data") == 0, out.text
+
+def test_a_wrong_threshold_in_the_ini_is_not_blamed_on_an_option(session):
+    (session.path/'pytest.ini').write_text('[pytest]\ncalibrax_threshold = abc\n')
+    out = session('--calibrax-check', text="def test_a(bench): bench.record('v', 1., unit='MB', direction='lower')\n")
+    assert 'pytest.ini: calibrax_threshold' in out.text and 'after the files' not in out.text, out.text

@@ -4,7 +4,7 @@ import itertools, logging, math
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from calibrax.analysis.ranking import AGGREGATES, aggregate_score, aggregated, rank_table
+from calibrax.analysis.ranking import AGGREGATES, aggregate_score, aggregated, rank_table, rankings
 from calibrax.core.errors import ConfigError, RecordError
 from calibrax.core.models import Metric, MetricDef, Point, RankEntry, Run
 
@@ -96,6 +96,17 @@ def test_definitions_from_the_store():
     bare = Run(points=made([('a', 1), ('b', 2)]).points)
     assert rank_table(bare, 'm')[0].label == 'b'
     assert rank_table(bare, 'm', metric_defs={'m': MetricDef(name='m', unit='', direction='lower')})[0].label == 'a'
+
+
+def test_only_metrics_of_known_direction_are_ranked():
+    def point(name, value): return Point(name='p', scenario='s', tags={'framework': name}, metrics={n: Metric(value=value) for n in ('seconds', 'threads', 'speed', 'm')})
+    run = Run(points=[point('slow', 2), point('fast', 1)], metric_defs={n: MetricDef(name=n, unit='', direction=d) for n, d in (('threads', 'info'), ('m', 'lower'), ('gone', 'lower'))})
+    store = {'speed': MetricDef(name='speed', unit='', direction='higher'), 'm': MetricDef(name='m', unit='', direction='higher')}
+    assert list(rankings(run)) == ['m'] and list(rankings(run, metric_defs=store)) == ['speed', 'm']
+    assert [e.label for e in rankings(run, metric_defs=store)['m']] == ['fast', 'slow'], 'the definition of the run wins'
+    assert list(rankings(run, 'framework', ['gone', 'm', 'seconds', 'm', 'speed'], metric_defs=store)) == ['m', 'speed']
+    assert rankings(run, metrics=[]) == {} == rankings(Run(points=())) and list(rankings(run, metrics='m')) == ['m']
+    with pytest.raises(RecordError): rankings(None)
 
 
 def test_it_is_a_list_of_the_published_record():

@@ -168,7 +168,7 @@ def test_reading_changes_nothing_in_the_store(demo, tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(demo):
     with patch.dict('sys.modules', {'vl_convert': None}), pytest.raises(ExportError, match='vl-convert-python') as e: render_report(demo)
-    assert 'calibrax[publication]' in e.value.hint
+    assert 'calibrax[publication] @ git+' in e.value.hint     # a bare name would bring another project's package
 
 
 @pytest.mark.parametrize('module', ['vl_convert', 'altair', 'jax', 'matplotlib', 'fastcore', 'pandas', 'scipy'])

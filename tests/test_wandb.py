@@ -198,7 +198,7 @@ print(*(" | ".join(r) for r in WandBExporter("p", "team").preview(run, baseline)
 def test_without_the_package_the_extra_is_named():
     code = f'from calibrax.core import Run; from calibrax.exporters.wandb import WandBExporter\nWandBExporter("p").export_run(Run.from_json({RUN.to_json()!r}))'
     done = python(code, WANDB_MODE='offline')
-    assert 'ExportError: exporting to W&B needs the package wandb' in done.stderr and 'calibrax[wandb]' in done.stderr
+    assert 'ExportError: exporting to W&B needs the package wandb' in done.stderr and 'calibrax[wandb] @ git+' in done.stderr
 
 
 def test_importing_the_module_does_not_import_the_package():
@@ -218,6 +218,31 @@ def test_made_from_settings(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match='needs a project') as told: WandBExporter.from_settings(ExportSettings())
     assert 'wandb_project' in told.value.hint and '--project' in told.value.hint
     with pytest.raises(ConfigError, match="option threshold: expected a number, found 'much'"): WandBExporter.from_settings(ExportSettings(project='p', options={'threshold': 'much'}))
+
+
+@pytest.mark.parametrize('wrong', [dict(project=''), dict(project='  '), dict(project=None), dict(threshold=-1), dict(threshold=math.nan), dict(threshold='0.1'),
+                                   dict(timeout=-5), dict(timeout=0), dict(timeout=math.nan), dict(timeout=math.inf), dict(timeout='600'), dict(timeout=True)])
+def test_wrong_arguments(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))) as told: WandBExporter(**{'project': 'p', **wrong})
+    assert told.value.hint
+
+
+@pytest.mark.parametrize('option', [('threshold', 'nan'), ('threshold', '-1'), ('timeout', '-5'), ('timeout', 'inf')])
+def test_options_that_make_no_sense(option):
+    with pytest.raises(ConfigError, match=option[0]): WandBExporter.from_settings(ExportSettings(project='p', options=dict([option])))
+
+
+def test_notes_that_another_process_removes_or_spoils(tmp_path, monkeypatch):
+    from calibrax.exporters.wandb import _NOTE, _noted
+    def note(name, text):
+        (tmp_path/name).mkdir()
+        (tmp_path/name/_NOTE).write_text(text)
+    note('offline-run-1-abcdef', json.dumps({'project': 'p', 'summary': {'a': 1}}))
+    note('offline-run-2-abcdef', '[]')
+    note('offline-run-3-abcdef', json.dumps({'project': 'p', 'summary': 3}))
+    found = Path.glob
+    monkeypatch.setattr(Path, 'glob', lambda folder, pattern: [*found(folder, pattern), folder/'offline-run-4-abcdef'/_NOTE])
+    assert _noted(tmp_path/'offline-run-5-abcdef', 'abcdef', 'p') == {'a': 1}
 
 
 @pytest.mark.parametrize('env, enough', [({}, False), ({'WANDB_API_KEY': '  '}, False), ({'WANDB_API_KEY': 'k'}, True), ({'WANDB_MODE': 'offline'}, True),

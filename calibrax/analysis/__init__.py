@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calibrax.analysis.policies import history_evidence as history_evidence, paired_evidence as paired_evidence
     from calibrax.analysis.pareto import ParetoFront as ParetoFront, pareto_front as pareto_front, plot_pareto as plot_pareto
     from calibrax.analysis.ranking import Ranking as Ranking, aggregate_score as aggregate_score, plot_ranking as plot_ranking
-    from calibrax.analysis.ranking import rank_table as rank_table
+    from calibrax.analysis.ranking import rank_table as rank_table, rankings as rankings
     from calibrax.analysis.regression import Change as Change, Changes as Changes, Comparison as Comparison, Regressions as Regressions
     from calibrax.analysis.regression import Verdict as Verdict, compare_runs as compare_runs, detect_regressions as detect_regressions
     from calibrax.analysis.regression import judge as judge, plot_comparison as plot_comparison
@@ -31,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'comparison': ('ComparisonReport', 'MetricComparison', 'compare_configurations', 'plot_configurations'),
     'policies': ('Evidence', 'centre', 'few_runs_evidence', 'history_evidence', 'paired_evidence'),
     'pareto': ('ParetoFront', 'pareto_front', 'plot_pareto'),
-    'ranking': ('Ranking', 'aggregate_score', 'plot_ranking', 'rank_table'),
+    'ranking': ('Ranking', 'aggregate_score', 'plot_ranking', 'rank_table', 'rankings'),
     'regression': ('Change', 'Changes', 'Comparison', 'Regressions', 'Verdict', 'compare_runs', 'detect_regressions', 'judge',
                    'plot_comparison'),
     'scaling': ('LAWS', 'POWER_LAW', 'Law', 'ScalingFit', 'plot_scaling', 'scaling_fit'),

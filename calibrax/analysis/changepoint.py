@@ -18,7 +18,7 @@ import numpy as np
 
 from .regression import Verdict
 from ..core.display import RecordList, Table, format_change, format_number
-from ..core.errors import ConfigError, StatisticsError
+from ..core.errors import ConfigError, StatisticsError, install_hint
 from ..core.models import MetricDef, MetricDirection, Run, TrendPoint, TrendSeries
 from ..core.record_values import FrozenDict
 from ..core.records import OMITTED, Record, record
@@ -261,7 +261,7 @@ def _with_ruptures(method: str, values: Any, min_size: int, penalty: float | Non
     from importlib import import_module
     try: ruptures = import_module('ruptures')
     except ImportError as e:
-        raise StatisticsError(f'method {method!r} needs ruptures: {e}', hint="pip install 'calibrax[changepoint]', or leave the method out") from None
+        raise StatisticsError(f'method {method!r} needs ruptures: {e}', hint=f"{install_hint('changepoint')}, or leave the method out") from None
     size = float(abs(values).max()) or 1.
     values = values/size
     spread = float(values.std())

@@ -205,7 +205,6 @@ def scaling_fit(
 
     Raises `StatisticsError` for fewer than three distinct sizes, lists of unequal length, and numbers that are not above
     zero; `ConfigError` for a confidence outside 0 to 1."""
-    import numpy as np
     sizes, values = _positive('sizes', sizes), _positive('values', values)
     if len(sizes) != len(values):
         raise StatisticsError(f'{len(sizes)} sizes for {len(values)} values', hint='give one value for each size; repeat a size that was measured twice')

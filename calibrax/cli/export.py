@@ -7,10 +7,10 @@ __all__ = ['runs_to_export', 'analysis_baseline', 'preview_export', 'export_runs
 
 # %% ../../nbs/cli/export.ipynb #a3cdaa3e
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import ConfigError
+from ..core.errors import CalibraxError, ConfigError, ExportError
+from ..core.log import get_logger
 from ..core.models import Run
 
 if TYPE_CHECKING:
@@ -43,9 +43,21 @@ def _known_baseline(store: 'Store', name: str) -> None:
         raise NoBaselineError(f'no baseline {name!r} in {store.path}', hint=f'there is {", ".join(known)}' if known else 'calibrax baseline --run latest sets one')
 
 # %% ../../nbs/cli/export.ipynb #b2e82ced
+_log = get_logger(__name__)
+
 def _made(store: 'Store', to: str, settings: Mapping[str, Any]) -> 'Exporter':
     from calibrax.exporters.base import get_exporter, store_settings
-    return get_exporter(to).from_settings(store_settings(store, **{k: v for k, v in settings.items() if v not in (None, (), {})}))
+    found = get_exporter(to)
+    for name in settings.get('options') or ():
+        if found.option_names is not None and name not in found.option_names:
+            raise ConfigError(f'{to} has no option {name!r}', hint=f'its options are {", ".join(found.option_names)}' if found.option_names else 'it has none')
+    return found.from_settings(store_settings(store, **{k: v for k, v in settings.items() if v not in (None, (), {})}))
+
+def _sent(exporter: 'Exporter', to: str, run: Run, baseline: Run | None) -> str:
+    "Where it went; whatever an exporter of another package raises becomes an `ExportError`"
+    try: return exporter.export(run, baseline)
+    except CalibraxError: raise
+    except Exception as e: raise ExportError(f'exporter {to!r} failed with run {run.id}: {type(e).__name__}: {e}', hint='the store is as it was; tell whoever made the exporter') from e
 
 def _chosen(store: 'Store', named: str, metrics: Sequence[str] | None) -> list[Run]:
     "The runs, one of which at least must have each metric asked for"
@@ -77,7 +89,14 @@ def export_runs(
     **settings: Any, # fields of `ExportSettings`: project, entity, output, …
 ) -> Iterator[tuple[Run, str]]: # each run, once it was sent, and where it went
     "Send runs and what analysis says of them, one by one; raises `ExportError` when one cannot be sent, `ConfigError` for settings that are wrong."
+    from calibrax.exporters.base import UnfitRunError
     exporter = _made(store, to, settings)
     chosen = _chosen(store, run, settings.get('metrics'))
     if len(chosen) > 1 and exporter.holds_one_run: raise ConfigError(f'{to} writes one run, and these are {len(chosen)}', hint='name one: --run latest')
-    for r in chosen: yield r, exporter.export(r, analysis_baseline(store, r, baseline))
+    unfit = []
+    for r in chosen:
+        try: where = _sent(exporter, to, r, analysis_baseline(store, r, baseline))
+        except UnfitRunError as e: unfit.append((r.id, e))
+        else: yield r, where
+    if unfit and len(unfit) == len(chosen): raise unfit[-1][1]
+    for name, why in unfit: _log.warning('run %s is left out: %s', name, why.message)

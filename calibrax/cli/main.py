@@ -50,7 +50,7 @@ class CalibraxGroup(click.Group):
             if '--json' in args: click.echo(json.dumps({'error': e.format_message(), 'hint': 'calibrax COMMAND --help', 'exit_code': 2}))
             raise
         except (KeyboardInterrupt, click.Abort):
-            click.echo('Interrupted: runs that were already saved stay as they are', err=True)
+            click.echo('Interrupted: what was already saved stays as it is', err=True)
             ctx.exit(130)
         except OSError as e:
             if e.errno == errno.EPIPE: raise        # whoever read our answer has gone: click ends quietly
@@ -180,9 +180,12 @@ def ingest(
       calibrax ingest --data benchmark-data --input .benchmarks/0001_main.json --format pytest-benchmark
     """
     from calibrax.exporters.interop.formats import ingest_results
-    store = _store(data)
-    runs = [run for path in inputs for run in ingest_results(store, path, format=form, commit=commit, branch=branch)]
-    _answer([{'id': r.id, 'points': len(r.points)} for r in runs], as_json, '\n'.join(f'Ingested run {r.id} ({len(r.points)} points)' for r in runs))
+    store, saved = _store(data), []
+    for path in inputs:
+        for run in ingest_results(store, path, format=form, commit=commit, branch=branch):
+            saved.append({'id': run.id, 'points': len(run.points)})
+            if not as_json: click.echo(f'Ingested run {run.id} ({len(run.points)} points)')
+    if as_json: click.echo(json.dumps(saved, indent=2, ensure_ascii=False))
 
 # %% ../../nbs/cli/main.ipynb #6708c5b8
 @main.command()

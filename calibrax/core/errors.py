@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CalibraxError', 'ConfigError', 'RecordError', 'RegistryError', 'ProfilingError', 'StatisticsError', 'MetricError',
            'StoreError', 'RunNotFoundError', 'NoBaselineError', 'CorruptRunError', 'DatasetError', 'ManifestError',
-           'DownloadError', 'ModelError', 'AdapterError', 'ExportError', 'AuthError', 'raised_at']
+           'DownloadError', 'ModelError', 'AdapterError', 'ExportError', 'AuthError', 'install_hint', 'raised_at']
 
 # %% ../../nbs/core/errors.ipynb #e34564bc
 from collections.abc import Mapping
@@ -85,6 +85,15 @@ class ExportError(CalibraxError, RuntimeError):
 
 class AuthError(ExportError, PermissionError):
     "An export needs credentials that are not there."
+
+# %% ../../nbs/core/errors.ipynb #fbdd5c1c
+_REPOSITORY = 'https://github.com/example/calibrax'
+
+def install_hint(
+    extra: str, # an extra of this package, e.g. `pandas`
+) -> str: # a command
+    "How to install an extra, for the hint of an error."
+    return f'pip install "calibrax[{extra}] @ git+{_REPOSITORY}"'
 
 # %% ../../nbs/core/errors.ipynb #68a57241
 def raised_at(

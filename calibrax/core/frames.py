@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-from .errors import ExportError
+from .errors import ExportError, install_hint
 from .record_values import Metadata
 from .records import Record
 
@@ -31,7 +31,7 @@ TEXT, NUMBER, TIME, ANY = 'string', 'float64', 'datetime64[us, UTC]', 'object'
 def _pandas() -> Any:
     try: import pandas
     except ImportError as e:
-        raise ExportError(f'data frames need the package pandas: {e}', hint='pip install "calibrax[pandas] @ git+https://github.com/example/calibrax"') from None
+        raise ExportError(f'data frames need the package pandas: {e}', hint=install_hint('pandas')) from None
     return pandas
 
 def _series(pandas: Any, values: Sequence[Any], dtype: str) -> Any:
@@ -111,10 +111,11 @@ def _is_texts(kind: Any) -> bool: return isinstance(get_origin(kind), type) and 
 _Column = tuple[str, list[Any]]      # its type and its values
 _BOUNDS = ('lower', 'upper')
 
-def _expanded(columns: dict[str, _Column], field: str, values: Sequence[Mapping[str, Any] | None], metrics: bool) -> None:
+def _expanded(columns: dict[str, _Column], fields: Iterable[str], prefix: str, field: str, values: Sequence[Mapping[str, Any] | None], metrics: bool) -> None:
     "A column for each key of a mapping; for a metric the value, and both bounds where there are any"
+    taken = {name.removeprefix(prefix) for name in columns} | set(fields)
     for key in sorted({key for each in values for key in each or ()}):
-        found, heading = [(each or {}).get(key) for each in values], _heading(columns, key, field)
+        found, heading = [(each or {}).get(key) for each in values], prefix + _heading(taken, key, field)
         columns[heading] = (NUMBER, [m and m.value for m in found]) if metrics else (TEXT, found)
         if metrics and any(m and (m.lower is not None or m.upper is not None) for m in found):
             columns.update({f'{heading}.{end}': (NUMBER, [m and getattr(m, end) for m in found]) for end in _BOUNDS})
@@ -131,7 +132,7 @@ def _columns(cls: type[Record], records: Sequence[Any], prefix: str = '', absent
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):       # type: ignore[arg-type]
         (kind, missing), values = _kind(hints[field.name]), [None if r is None else getattr(r, field.name) for r in records]
-        if _is_metrics(kind) or _is_texts(kind): _expanded(out, field.name, values, _is_metrics(kind))
+        if _is_metrics(kind) or _is_texts(kind): _expanded(out, (f.name for f in dataclasses.fields(cls)), prefix, field.name, values, _is_metrics(kind)) # type: ignore[arg-type]
         elif kind == Metadata:
             for key in sorted({key for each in values for key in each or ()}): out[f'{prefix}{field.name}.{key}'] = _loose([(each or {}).get(key) for each in values])
         elif isinstance(kind, type) and issubclass(kind, Record): out.update(_columns(kind, values, f'{prefix}{field.name}.', absent or missing))

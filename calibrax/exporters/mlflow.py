@@ -18,14 +18,15 @@ from dataclasses import dataclass, replace
 from hashlib import sha1
 from typing import Any, Self
 
-from ..analysis.ranking import rank_table
+from ..analysis.ranking import rankings
 from ..analysis.regression import Change, checked_threshold, compare_runs
 from ..core.display import Table, format_number
-from ..core.errors import AuthError, CalibraxError, ConfigError, ExportError, RecordError
+from ..core.errors import AuthError, CalibraxError, ConfigError, ExportError, RecordError, install_hint
 from ..core.log import get_logger
-from ..core.models import Metric, MetricDef, MetricDirection, Point, Regression, Run
+from ..core.models import MetricDef, Point, Regression, Run
 from ..core.record_values import FrozenDict, metadata_to_json, number_to_json
 from .base import Exporter, ExportSettings
+from .tables import _other_tags
 
 # %% ../../nbs/exporters/mlflow.ipynb #1aa9ef02
 _UNFIT = re.compile(r'[^\w.\- ]|^\.(?=\.|$)')       # a name must not be a folder above either
@@ -46,8 +47,6 @@ def _allowed(
     return out
 
 # %% ../../nbs/exporters/mlflow.ipynb #414ae149
-def _other_tags(p: Point, tag: str) -> str: return ','.join(f'{k}={v}' for k, v in sorted(p.tags.items()) if k != tag)
-
 def _labels(points: Sequence[Point], *steps: Callable[[Point], str]) -> list[str]:
     "What to call each point: the first step, and the next ones where points share it"
     labels = [steps[0](p) for p in points]
@@ -162,10 +161,9 @@ def _change_table(changes: Sequence[Change]) -> _Rows:
          *(v if v is None else number_to_json(v) for v in (c.baseline_value, c.current_value, c.delta_pct))) for c in changes]
 
 def _ranking_table(run: Run, metrics: Iterable[str], group_by_tag: str, defs: Mapping[str, MetricDef]) -> _Rows:
-    directed = [m for m in dict.fromkeys(metrics) if m in defs and defs[m].direction is not MetricDirection.INFO]
     return ('metric', 'unit', 'direction', 'rank', group_by_tag, 'value', 'is_best', 'delta_from_best_pct'), [
         (m, defs[m].unit, defs[m].direction.value, e.rank, e.label, number_to_json(e.value), e.is_best, number_to_json(e.delta_from_best))
-        for m in directed for e in rank_table(run, m, group_by_tag, metric_defs=defs)]
+        for m, ranking in rankings(run, group_by_tag, metrics, metric_defs=defs).items() for e in ranking]
 
 # %% ../../nbs/exporters/mlflow.ipynb #71b5aaa9
 def _analysis_content(run: Run, baseline: Run | None, only: Sequence[str], group_by_tag: str, defs: Mapping[str, MetricDef], threshold: float,
@@ -231,7 +229,7 @@ def _connect(
         import mlflow
         from mlflow import MlflowClient
     except ImportError as e:
-        raise ExportError(f'exporting to MLflow needs the package mlflow: {e}', hint='pip install "calibrax[mlflow] @ git+https://github.com/example/calibrax"') from None
+        raise ExportError(f'exporting to MLflow needs the package mlflow: {e}', hint=install_hint('mlflow')) from None
     uri = uri or mlflow.get_tracking_uri()
     _look_for(uri)
     with _explained(uri): return MlflowClient(tracking_uri=uri), uri
@@ -355,6 +353,7 @@ def _overview(content: _Content) -> Iterator[tuple[str, str, str]]:
 class _Prepared(Exporter):
     "Knows what to send, and where"
     name = 'mlflow'
+    option_names = ('artifact_location', 'group_by_tag', 'threshold')
 
     def __init__(self,
         experiment_name: str, # the MLflow experiment; made when there is none of that name

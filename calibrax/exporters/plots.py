@@ -148,6 +148,12 @@ def file_stem(
     "A file name without ending, made of names that may hold anything."
     return re.sub(r'[^A-Za-z0-9_.-]+', '_', '_'.join(parts))[:120].strip('.') or 'figure'
 
+def _write_file(path: Path, content: bytes) -> Path:
+    "Write a file whole; an `ExportError` where that fails"
+    try: write_whole(path, content)
+    except StoreError as e: raise ExportError(e.message, hint=e.hint, details=e.details) from None
+    return path
+
 class _Pictures:
     def __init__(self,
         output_dir: str | os.PathLike[str], # folder for the pictures; it is made where it is missing
@@ -173,10 +179,7 @@ class _Pictures:
                 for place in ('left', 'center'): axes.set_title('', loc=place)      # type: ignore[arg-type]
             for axes in figure.axes: axes.title.set_fontsize(8)
             figure.savefig(written, format=ending, dpi=self.dpi, metadata=_METADATA[ending], facecolor='white')
-        path = self.output_dir/f'{stem}.{ending}'
-        try: write_whole(path, written.getvalue())
-        except StoreError as e: raise ExportError(e.message, hint=e.hint, details=e.details) from None
-        return path
+        return _write_file(self.output_dir/f'{stem}.{ending}', written.getvalue())
 
 # %% ../../nbs/exporters/plots.ipynb #36ca9a71
 class _Comparing(_Pictures):

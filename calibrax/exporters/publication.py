@@ -9,7 +9,6 @@ __all__ = ['FORMATS', 'logger', 'latex_text', 'to_latex', 'markdown_text', 'to_m
 
 # %% ../../nbs/exporters/publication.ipynb #ad968456
 import html
-import math
 import os
 import re
 import unicodedata
@@ -17,15 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..analysis.ranking import rank_table
+from ..analysis.ranking import rankings
 from ..analysis.regression import Changes, compare_runs
 from ..core.display import Table
-from ..core.errors import ConfigError, ExportError, StoreError
-from ..core.files import write_whole
+from ..core.errors import ConfigError, ExportError
 from ..core.log import get_logger
-from ..core.models import MetricDef, MetricDirection, Run, TrendSeries
+from ..core.models import MetricDef, Run, TrendSeries
+from ..core.record_values import number_to_json
 from .base import Exporter, ExportSettings
-from .plots import PICTURES, PlotGenerator, file_stem
+from .plots import PICTURES, PlotGenerator, _write_file, file_stem
 from .tables import ComparisonTable, ExportInputError, Quantity, checked_format, comparison, interval_of
 
 # %% ../../nbs/exporters/publication.ipynb #3188dfa2
@@ -202,10 +201,6 @@ def csv_text(
     if re.fullmatch(r'[-+]\d+(\.\d+)?(e[-+]?\d+)?%?', text): return text
     return f"'{text}" if text.lstrip(' ')[:1] in tuple("=+-@\t\r\n'") and text else text
 
-def _csv_number(value: float | None) -> str:
-    if value is None: return ''
-    return repr(value) if math.isfinite(value) else 'NaN' if value != value else 'Infinity' if value > 0 else '-Infinity'
-
 def _distinct(headings: Iterable[str]) -> list[str]:
     "The headings, each with underscores behind it as long as another has its name"
     out: list[str] = []
@@ -215,14 +210,14 @@ def _distinct(headings: Iterable[str]) -> list[str]:
     return out
 
 def _csv_rows(table: ComparisonTable) -> list[list[str]]:
-    first, tags = table.key_names[0], sorted({k for row in table.rows for k in row.point.tags if k != table.key_names[0]})
+    tags = sorted({k for row in table.rows for k in row.point.tags if k != table.key_names[0]})
     heads = [table.key_headings[0], 'point', 'scenario', *tags, *(name for c in table.columns for name in (c.metric, f'{c.metric} lower', f'{c.metric} upper', f'{c.metric} unit'))]
     rows = [[csv_text(h) for h in _distinct(heads)]]
     for i, row in enumerate(table.rows):
         cells = [csv_text(t) for t in (row.keys[0], row.point.name, row.point.scenario, *(row.point.tags.get(k, '') for k in tags))]
         for c in table.columns:
             m = table.cells[i, c.metric]
-            cells += [_csv_number(v) for v in ((m.value, *interval_of(m)) if m else (None, None, None))] + [csv_text(c.unit)]
+            cells += ['' if v is None else str(number_to_json(v)) for v in ((m.value, *interval_of(m)) if m else (None, None, None))] + [csv_text(c.unit)]
         rows.append(cells)
     return rows
 
@@ -257,11 +252,7 @@ def table_text(
 # %% ../../nbs/exporters/publication.ipynb #f382f509
 logger = get_logger(__name__)
 
-def _write(path: Path, text: str) -> Path:
-    "Write a file whole; an `ExportError` where that fails"
-    try: write_whole(path, text.encode('utf-8', 'replace'))
-    except StoreError as e: raise ExportError(e.message, hint=e.hint, details=e.details) from None
-    return path
+def _write(path: Path, text: str) -> Path: return _write_file(path, text.encode('utf-8', 'replace'))
 
 class _Tables:
     def __init__(self,
@@ -356,12 +347,9 @@ def _warn(error: ExportInputError) -> None:
     logger.warning('%s', error.message)
 
 # %% ../../nbs/exporters/publication.ipynb #54d9c82c
-class TableExporter(Exporter):
-    """Writes a run as a table into a file; a subclass says in which format.
-
-    Options: `group_by_tag`, `caption`, `label` and `standalone` (yes or no), as `generate_table` takes them."""
-    name: ClassVar[str] = ''
-    holds_one_run = True
+class _Texts(Exporter):
+    "Makes the texts of the tables"
+    holds_one_run, option_names = True, ('group_by_tag', 'caption', 'label', 'standalone', 'threshold')
     def __init__(self,
         output: str | os.PathLike[str] = '.', # a folder, or a file that ends as the format does
         *,
@@ -386,16 +374,26 @@ class TableExporter(Exporter):
     def _text(self, run: Run) -> str: return self._written(self._comparison(run), caption=self.options.get('caption'), label=self.options.get('label', ''))
 
     def _changes(self, run: Run, baseline: Run) -> str:
-        changes = compare_runs(run, baseline, metric_defs=self.metric_defs).changes
+        threshold = self.options.get('threshold', '0.05')
+        try: allowed = float(threshold)
+        except ValueError: raise ConfigError(f'threshold: expected a number, found {threshold!r}', hint='for example threshold=0.05') from None
+        changes = compare_runs(run, baseline, allowed, metric_defs=self.metric_defs).changes
         return self._written(Changes(c for c in changes if not self.metrics or c.metric in self.metrics).table(f'Run {run.id} against {baseline.id}'))
 
     def _rankings(self, run: Run) -> str:
-        tag = self.options.get('group_by_tag', 'framework')
-        rankings = [rank_table(run, c.metric, tag, metric_defs=self.metric_defs) for c in self._comparison(run).columns
-                    if c.definition is None or c.definition.direction is not MetricDirection.INFO]
-        tables = [(r.heading, r.table()) for r in rankings if r]
-        rows = [(heading, *(row[t.columns.index(name)] for name in ('rank', tag)), row[2], row[-1]) for heading, t in tables for row in t.rows]
-        return self._written(Table(('metric', 'rank', tag, 'value', 'behind the best'), tuple(rows), f'Rankings of run {run.id}'))
+        tag, columns = self.options.get('group_by_tag', 'framework'), self._comparison(run).columns
+        if unknown := [c.metric for c in columns if c.definition is None]:
+            logger.warning('run %s: nothing says whether more or less of %s is better, so it is not ranked; define it in config.json', run.id, ', '.join(unknown[:10]))
+        found = rankings(run, tag, [c.metric for c in columns], metric_defs=self.metric_defs).values()
+        rows = [(r.heading, *row[:3], row[-1]) for r in found for row in r.table().rows]
+        return self._written(Table(tuple(_distinct(('metric', 'rank', tag, 'value', 'behind the best'))), tuple(rows), f'Rankings of run {run.id}'))
+
+# %% ../../nbs/exporters/publication.ipynb #a3e89370
+class TableExporter(_Texts):
+    """Writes a run as a table into a file; a subclass says in which format.
+
+    Options: `group_by_tag`, `caption`, `label` and `standalone` (yes or no), as `generate_table` takes them, and `threshold` of the changes."""
+    name: ClassVar[str] = ''
 
     def _files(self, run: Run, baseline: Run | None) -> Iterator[tuple[Path, str]]: # what analysis writes
         yield self._path('rankings'), self._rankings(run)
@@ -403,13 +401,17 @@ class TableExporter(Exporter):
 
     def _path(self, stem: str = 'table') -> Path: # where a table goes
         ending = '.' + FORMATS[self.name]
-        if self.output.suffix.lower() != ending or self.output.is_dir(): return self.output/(stem + ending)
+        suffix = self.output.suffix.lower()
+        if str(self.output) == '-' or (suffix != ending and suffix[1:] in FORMATS.values() and not self.output.is_dir()):
+            raise ConfigError(f'{self.output} is no file of {self.name}', hint=f'name a folder, or a file that ends in {ending}')
+        if suffix != ending or self.output.is_dir(): return self.output/(stem + ending)
         return self.output if stem == 'table' else self.output.with_name(f'{self.output.stem}_{stem}{ending}')
 
     def export_run(self, run: Run) -> str: return str(_write(self._path(), self._text(run)))
 
     def export_analysis(self, run: Run, baseline: Run | None = None) -> None:
         for path, text in [*self._files(run, baseline)]: _write(path, text)
+        if baseline is None: self._path('changes').unlink(missing_ok=True) # that of an earlier run
 
     def preview(self, run: Run, baseline: Run | None = None) -> Table: # line by line
         files = [(self._path(), self._text(run)), *self._files(run, baseline)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..analysis.regression import Change, Verdict, percent_text
 from ..core.display import format_number
-from ..core.errors import ExportError, StoreError
+from ..core.errors import ExportError, StoreError, install_hint
 from ..core.files import cache_folder, write_whole
 from ..core.models import MetricDirection
 from .report_data import ReportData, ReportSeries, series_events
@@ -50,7 +50,7 @@ def _chart(description: str, **rest: Any) -> dict[str, Any]:
 # %% ../../nbs/exporters/report_charts.ipynb #1c48aaac
 def _vl_convert() -> Any:
     try: import vl_convert
-    except ImportError as e: raise ExportError(f'charts of a report need vl-convert-python: {e}', hint="pip install 'calibrax[publication]'") from None
+    except ImportError as e: raise ExportError(f'charts of a report need vl-convert-python: {e}', hint=install_hint('publication')) from None
     return vl_convert
 
 def vega_lite_version() -> str: # e.g. `6.4`

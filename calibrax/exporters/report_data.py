@@ -7,7 +7,6 @@ __all__ = ['ReportRun', 'ReportSeries', 'ReportEvent', 'series_events', 'ReportD
 
 # %% ../../nbs/exporters/report_data.ipynb #2a610854
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from ..analysis.assessment import Policy, assess
 from ..analysis.changepoint import ChangePoint, SeriesHistory, analyze_trend
-from ..analysis.ranking import Ranking, rank_table
-from ..analysis.regression import Change, Comparison, Verdict, checked_threshold, compare_runs, percent_text
+from ..analysis.ranking import Ranking, rankings
+from ..analysis.regression import Comparison, Verdict, checked_threshold, compare_runs, percent_text
 from ..core.display import format_number
 from ..core.errors import ConfigError, CorruptRunError, NoBaselineError, RecordError, StatisticsError, StoreError
-from ..core.models import Metric, MetricDef, MetricDirection, Point, Run, TrendPoint, TrendSeries
+from ..core.models import MetricDef, Point, Run, TrendPoint, TrendSeries
 
 if TYPE_CHECKING:
     from calibrax.storage import Store
@@ -244,10 +243,9 @@ def _heard(name: str) -> Iterator[list[str]]:
 def _rankings(run: Run, tag: str | None, defs: Mapping[str, MetricDef]) -> tuple[tuple[Ranking, ...], list[str]]:
     "One for each metric that has a direction and two labels, the primary metrics first; and what is doubtful about them"
     names = dict.fromkeys(name for p in run.points for name in p.metrics)
-    judged = [n for n in names if n in defs and defs[n].direction is not MetricDirection.INFO]
     with _heard('calibrax.analysis.ranking') as said:
-        ranked = [rank_table(run, n, tag, metric_defs=defs) for n in sorted(judged, key=lambda n: defs[n].priority != 'primary')] if tag else []
-    return tuple(r for r in ranked if len(r) > 1), said
+        ranked = rankings(run, tag, sorted(names, key=lambda n: n in defs and defs[n].priority != 'primary'), metric_defs=defs) if tag else {}
+    return tuple(r for r in ranked.values() if len(r) > 1), said
 
 # %% ../../nbs/exporters/report_data.ipynb #d188c102
 def _baseline(store: 'Store', name: str | None) -> tuple[Run | None, list[str]]:

@@ -10,10 +10,10 @@ __all__ = ['logger', 'interval_of', 'Quantity', 'quantity', 'ComparisonRow', 'Co
 import html
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.display import Table, format_number
@@ -33,7 +33,8 @@ def _reach(n: int) -> float: # how many standard errors an interval of a mean re
     from calibrax.statistics.bootstrap import student_quantile
     return student_quantile((1 + _CONFIDENCE)/2, n - 1)
 
-def _sample_interval(value: float, samples: Sequence[float]) -> tuple[float, float] | None:
+@lru_cache(4096)     # a table asks for each cell again and again
+def _sample_interval(value: float, samples: tuple[float, ...]) -> tuple[float, float] | None:
     "The interval of the mean or of the median, whichever the value is"
     from calibrax.statistics.bootstrap import bootstrap_interval
     from calibrax.statistics.summary import middle, moments
@@ -112,6 +113,8 @@ class ComparisonRow:
     keys: tuple[str, ...] # one text for each of the table's `key_names`
     point: Point # what was measured
     block: int # rows of one block were measured alike, and compete with each other
+
+def _other_tags(point: Point, tag: str) -> str: return ','.join(f'{k}={v}' for k, v in sorted(point.tags.items()) if k != tag)
 
 def _key_columns(points: Sequence[Point], tag: str) -> dict[str, list[str]]:
     "What tells the points apart, as few columns as do, by heading"

@@ -17,8 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ..analysis.regression import checked_threshold
 from ..core.display import Table
-from ..core.errors import AuthError, CalibraxError, ConfigError, ExportError
+from ..core.errors import AuthError, CalibraxError, ConfigError, ExportError, install_hint
 from ..core.log import get_logger
 from ..core.models import MetricDef, Run
 from ..core.record_values import number_to_json
@@ -50,7 +51,7 @@ def _wandb() -> Any:
     "W&B's package"
     try: import wandb
     except ImportError as e:
-        raise ExportError(f'exporting to W&B needs the package wandb: {e}', hint='pip install "calibrax[wandb] @ git+https://github.com/example/calibrax"') from None
+        raise ExportError(f'exporting to W&B needs the package wandb: {e}', hint=install_hint('wandb')) from None
     return wandb
 
 def _failure(what: str, error: Exception) -> ExportError:
@@ -71,12 +72,16 @@ def _reported(what: str) -> Iterator[None]:
 _NOTE = 'calibrax-sent.json'     # beside W&B's own files of a run
 _ALERTS, _NOT_FINITE = 'alerts_sent', 'not_finite'      # in the summary
 
+def _changed_at(file: Path) -> int:
+    try: return file.stat().st_mtime_ns
+    except OSError: return 0        # another process has removed it
+
 def _noted(folder: Path, run_id: str, project: str) -> dict[str, Any]:
     "The summary that earlier exports to the same project noted in the same folder"
     out: dict[str, Any] = {}
     notes = [file for end in ('', '-*[0-9]') for file in folder.parent.glob(f'*run-*-{run_id}{end}/{_NOTE}')]     # a number is added within a second
-    for file in sorted(notes, key=lambda f: (f.stat().st_mtime_ns, f)):
-        with suppress(OSError, ValueError, KeyError):
+    for file in sorted(notes, key=lambda f: (_changed_at(f), f)):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             found = json.loads(file.read_text(encoding='utf-8'))
             if found['project'] == project: out.update(found['summary'])
     return out
@@ -189,9 +194,17 @@ def _started(wandb: Any, run_id: str, **settings: Any) -> Any:
     return run
 
 # %% ../../nbs/exporters/wandb.ipynb #d12ebc66
+def _checked_project(project: Any) -> str:
+    if isinstance(project, str) and project.strip(): return project
+    raise ConfigError(f'project: expected a text, found {project!r:.80}', hint='for example WandBExporter("datarax-benchmarks")')
+
+def _checked_timeout(timeout: Any) -> float:
+    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf: return float(timeout)
+    raise ConfigError(f'timeout: expected a number of seconds above 0, found {timeout!r:.80}', hint='for example timeout=600')
+
 class _Configured(Exporter):
     "Knows where the runs go, and what of them"
-    name = 'wandb'
+    name, option_names = 'wandb', ('group_by_tag', 'threshold', 'timeout')
 
     def __init__(self,
         project: str, # where the runs go
@@ -205,9 +218,9 @@ class _Configured(Exporter):
         figures: bool = True, # whether pictures go along
         timeout: float = 600.0, # seconds that W&B may take to send the rest at the end
     ):
-        self.project, self.entity, self.tags = project, entity, tuple(tags or ())
+        self.project, self.entity, self.tags = _checked_project(project), entity, tuple(tags or ())
         self.metrics, self.metric_defs, self.group_by_tag = tuple(metrics), dict(metric_defs or {}), group_by_tag
-        self.threshold, self.figures, self.timeout = threshold, figures, timeout
+        self.threshold, self.figures, self.timeout = checked_threshold(threshold), figures, _checked_timeout(timeout)
         self._open: _OpenRun | None = None
         self._folder: Path | None = None
 
@@ -215,7 +228,7 @@ class _Configured(Exporter):
     def from_settings(cls,
         settings: ExportSettings, # `project` or the environment variable WANDB_PROJECT must be there
     ) -> Self: # ready to export
-        "An exporter from settings; the options `group_by_tag`, `threshold` and `timeout` count too. Raises `ConfigError` without a project."
+        "An exporter from settings; the options `group_by_tag`, `threshold` and `timeout` count too. Raises `ConfigError` without a project, or for an option that makes no sense."
         project = settings.project or os.environ.get('WANDB_PROJECT', '').strip()
         if not project:
             raise ConfigError('W&B needs a project, and none is named', hint='write "wandb_project" into config.json, or say --project')
@@ -321,7 +334,7 @@ class _Runs(_Connected):
         with self:
             url = self.export_run(run, finish=False)
             self.export_analysis(run, baseline, finish=False)
-        return url or str(self.folder or '')
+        return url or str(self.folder or 'nowhere, since WANDB_MODE is disabled')
 
     def _export(self, run: Run, make: Callable[[], WandBItems], finish: bool) -> str:
         _require_credentials()

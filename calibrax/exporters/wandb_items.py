@@ -17,14 +17,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..analysis.pareto import pareto_front
-from ..analysis.ranking import Ranking, aggregate_score, rank_table
+from ..analysis.ranking import Ranking, aggregate_score, rank_table, rankings
 from ..analysis.regression import Change, Comparison, compare_runs
 from ..core.display import RecordList, Table, format_number, format_quantity
 from ..core.log import get_logger
 from ..core.models import Metric, MetricDef, MetricDirection, Point, Run, TrendSeries
 from ..core.record_values import metadata_to_json, number_to_json
 from .plots import plot_comparison_table
-from .tables import ComparisonTable, comparison
+from .tables import ComparisonTable, _other_tags, comparison
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -97,12 +97,10 @@ class WandBItems(RecordList[WandBItem]):
         return Table(('item', 'kind', 'content'), tuple((o.key, str(o.kind), o.description) for o in self), caption, widest=70)
 
 # %% ../../nbs/exporters/wandb_items.ipynb #6cee176e
-def _tags_of(point: Point, tag: str) -> str: return ','.join(f'{k}={v}' for k, v in sorted(point.tags.items()) if k != tag)
-
 def _places(points: Sequence[Point], tag: str) -> list[str]:
     "For each point its framework, and as much more as tells the points apart"
     parts = [[p.tags.get(tag, p.name)] for p in points]
-    looks: tuple[Callable[[Point], str], ...] = (lambda p: p.name if tag in p.tags else '', lambda p: p.scenario, lambda p: _tags_of(p, tag))
+    looks: tuple[Callable[[Point], str], ...] = (lambda p: p.name if tag in p.tags else '', lambda p: p.scenario, lambda p: _other_tags(p, tag))
     for look in looks:
         before = len({*map(tuple, parts)})
         if before == len(points): break
@@ -151,14 +149,12 @@ def _values(table: ComparisonTable, tag: str) -> list[WandBItem]:
     return [WandBItem(key, ItemKind.VALUE, value, unit) for key, (_, value, unit) in zip(_distinct(key for key, _, _ in found), found)]
 
 # %% ../../nbs/exporters/wandb_items.ipynb #b38c2ce3
-def _number(value: float) -> str: return str(number_to_json(value))    # all digits; `NaN` and `Infinity` as in our files
-
 def _plain_table(table: ComparisonTable, tag: str) -> Rows:
     "A row for each point; the best values bear a star"
     tags = sorted({k for row in table.rows for k in row.point.tags if k != tag})
     def cell(i: int, metric: str) -> str:
         m = table.cells[i, metric]
-        return '' if m is None else _number(m.value) + ' *'*table.best[i, metric]
+        return '' if m is None else str(number_to_json(m.value)) + ' *'*table.best[i, metric]
     rows = ((row.point.tags.get(tag, row.point.name), row.point.name, row.point.scenario, *(row.point.tags.get(k, '') for k in tags),
              *(cell(i, c.metric) for c in table.columns)) for i, row in enumerate(table.rows))
     return Rows.of((tag, 'point', 'scenario', *tags, *(c.heading for c in table.columns)), rows)
@@ -224,9 +220,9 @@ def _ranking_figure(ranking: Ranking) -> 'Figure': return ranking.plot()[0]
 def _rankings(run: Run, table: ComparisonTable, tag: str, metric_defs: Mapping[str, MetricDef]) -> list[WandBItem]:
     "For each metric a table with rank, label, value, is_best and delta %"
     out, unknown, shown = [], [], _deciding(table)
+    known = rankings(run, tag, [c.metric for c in table.columns], metric_defs=metric_defs)
     for c in table.columns:
-        if c.definition and c.definition.direction is MetricDirection.INFO: continue
-        entries = rank_table(run, c.metric, tag, metric_defs=metric_defs)
+        entries = known.get(c.metric, Ranking()) if c.definition else rank_table(run, c.metric, tag, metric_defs=metric_defs)
         if c.definition is None: unknown.append(c.metric)
         rows = ((e.rank, e.label, e.value, e.is_best and c.definition is not None, e.delta_from_best, c.unit) for e in entries)
         if not entries: continue

@@ -74,10 +74,12 @@ def _chunks(draws: Iterator[NDArray[Any]], count: int, size: int) -> Iterator[tu
         made = [next(draws) for _ in range(real)]
         yield np.stack(made + made[:1]*(size - real)), real
 
+def _many(count: int, elements: int) -> int: # of `count` resamples of so many elements, those that one program works on
+    return min(count, max(1, (_AT_ONCE if jax.default_backend() == 'cpu' else _AT_ONCE_ELSEWHERE)//max(1, elements)))
+
 def _in_programs(program: Callable[..., jax.Array], draws: Iterator[NDArray[Any]], count: int, elements: int) -> NDArray[np.float64]:
     "Run a program over stacks of draws; while it works on one, NumPy draws the next"
-    at_once = _AT_ONCE if jax.default_backend() == 'cpu' else _AT_ONCE_ELSEWHERE
-    size = min(count, max(1, at_once//max(1, elements)))
+    size = _many(count, elements)
     found, waiting = [], None
     for chunk, real in _chunks(draws, count, size):
         if waiting is not None: found.append(np.asarray(waiting, np.float64)) # at most one program is under way
@@ -199,7 +201,7 @@ class _Batches(_Ends):
 
     def reset(self) -> None:
         "Forget all batches; the draws begin anew."
-        self._state: tuple[State, State] | None = None # of the data, and of all resamples
+        self._state: tuple[State, list[State]] | None = None # of the data, and of the resamples, some at a time
         self._rows = 0
 
     @cached_property
@@ -220,16 +222,20 @@ class _Batches(_Ends):
         if self._state is None:
             empty = metric.init(*arrays)
             self._draws = as_generator(self.seed)
-            self._state = empty, jax.tree.map(lambda x: jnp.stack([x]*self.num_resamples), empty)
+            at_once = _many(self.num_resamples, max(x.size for x in arrays))
+            sizes = [min(at_once, self.num_resamples - i) for i in range(0, self.num_resamples, at_once)]
+            self._state = empty, [jax.tree.map(lambda x: jnp.stack([x]*size), empty) for size in sizes]
         draws = resampling_weights(rows, key=self._draws, resampling='poisson')
-        counts = np.stack([next(draws) for _ in range(self.num_resamples)])
-        value = metric.update(self._state[0], *arrays, **given)
-        self._state, self._rows = (value, _resampled(self._state[1], arrays, given, counts, metric=metric)), self._rows + rows
+        value, states = metric.update(self._state[0], *arrays, **given), []
+        for state in self._state[1]:
+            counts = np.stack([next(draws) for _ in range(len(jax.tree.leaves(state)[0]))])
+            states.append(jax.block_until_ready(_resampled(state, arrays, given, counts, metric=metric)))  # type: ignore[no-untyped-call] # one at a time in memory
+        self._state, self._rows = (value, states), self._rows + rows
 
     def _found(self) -> tuple[float, NDArray[np.float64], int]:
         if self._state is None: raise MetricError('there is no batch yet', hint='update() it first, or give compute() the predictions and targets')
-        value, samples = self._streaming.compute(self._state[0]), _values_of(self._state[1], metric=self._streaming)
-        return _number(value, self.name), np.asarray(samples, np.float64), self._rows
+        samples = [np.asarray(_values_of(state, metric=self._streaming), np.float64) for state in self._state[1]]
+        return _number(self._streaming.compute(self._state[0]), self.name), np.concatenate(samples), self._rows
 
 # %% ../../nbs/metrics/bootstrap.ipynb #ef118cb9
 class BootstrapMetric(_Batches):

@@ -16,7 +16,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.extend.core
-import jax.numpy as jnp
 import numpy as np
 
 from ..core.errors import MetricError

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.display import format_number
 from ..core.errors import MetricError
-from ..core.figures import COLORS, figure_style
+from ..core.figures import COLORS
 from ..core.models import MetricDirection
 
 if TYPE_CHECKING:

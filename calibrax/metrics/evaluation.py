@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from ..core.display import Table
 from ..core.errors import MetricError
 from ..core.record_values import FrozenDict
 from .arrays import as_array, count_classes

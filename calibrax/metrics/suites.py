@@ -18,8 +18,7 @@ from ..core.errors import MetricError
 from .arrays import as_array
 from .declarations import MetricEntry, MetricTier
 from .evaluation import named_metrics
-from .named import NamedValues, entry_of, evaluate_fitting, shown_value
-from .plotting import plot_metric
+from .named import NamedValues, evaluate_fitting, shown_value
 from .registry import MetricRegistry
 
 if TYPE_CHECKING:

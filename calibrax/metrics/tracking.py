@@ -15,7 +15,7 @@ from ..core.display import Table, format_number
 from ..core.errors import MetricError
 from ..core.models import MetricDirection
 from .declarations import MetricEntry, MetricTier
-from .named import AnyMetric, entry_of
+from .named import entry_of
 from .plotting import plot_metric
 from .reduction import check_choice
 from .registry import MetricRegistry

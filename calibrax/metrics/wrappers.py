@@ -23,7 +23,7 @@ from .arrays import aligned, as_array
 from .bootstrap import BootstrapMetric
 from .composition import MetricCollection, streaming_of
 from .compilation import Compiled
-from .declarations import Decomposition, MetricEntry, MetricInputs
+from .declarations import MetricEntry, MetricInputs
 from .named import AnyMetric, NamedValues, entry_of
 from .plotting import MetricPlotMixin
 from .stateful import StatefulMetric, _set_raw

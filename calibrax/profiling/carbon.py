@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..core.display import Table, format_quantity
-from ..core.errors import ConfigError, ProfilingError
+from ..core.errors import ConfigError, ProfilingError, install_hint
 from ..core.measurements import format_seconds
 from ..core.record_values import FrozenDict
 from ..core.records import OMITTED, Record, record
@@ -165,7 +165,7 @@ def plot_grid_intensity(
     return figure, axes
 
 # %% ../../nbs/profiling/carbon.ipynb #9054bb78
-_INSTALL = 'install it with `pip install "calibrax[carbon]"`, or convert measured joules with carbon_of'
+_INSTALL = f'{install_hint("carbon")}, or convert measured joules with carbon_of'
 
 def _import_codecarbon(level: int) -> Any:
     "codecarbon, as talkative as asked for"

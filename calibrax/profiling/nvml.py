@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ..core.display import Table
-from ..core.errors import ConfigError, ProfilingError
+from ..core.errors import ConfigError, ProfilingError, install_hint
 from ..core.log import get_logger
 from ..core.measurements import GpuClocks, GpuMemory, GpuPower
 from .resources import reader_table
@@ -41,7 +41,7 @@ def _library() -> Any:
     "The module `pynvml`, with the library opened once more; every opening wants one closing, which NVML counts"
     try: import pynvml
     except ImportError as e:
-        raise NvmlMissingError(f'NVML cannot be read: {e}', hint="pip install 'calibrax[gpu]', which brings pynvml as nvidia-ml-py") from None
+        raise NvmlMissingError(f'NVML cannot be read: {e}', hint=f'{install_hint("gpu")}, which brings pynvml as nvidia-ml-py') from None
     try: pynvml.nvmlInit()
     except pynvml.NVMLError as e:
         message, hint = _NO_START.get(_code(e), (f'NVML does not start: {e}', 'see what nvidia-smi says'))

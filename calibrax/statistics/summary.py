@@ -9,7 +9,7 @@ __all__ = ['Samples', 'STABILITY_CV_THRESHOLD', 'OUTLIER_Z_THRESHOLD', 'checked_
 # %% ../../nbs/statistics/summary.ipynb #1c337252
 import math
 from dataclasses import field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..core.errors import StoreError
+from ..core.errors import StoreError, install_hint
 from ..core.files import TEMPORARY, write_whole
 
 # %% ../../nbs/storage/files.ipynb #812daa76
@@ -305,7 +305,7 @@ class _RemoteReading:
             from fsspec.core import url_to_fs
             self._storage, self._folder = url_to_fs(self.root)
         except ImportError as e:
-            raise StoreError(f'cannot open {url}: {e}', hint="pip install 'calibrax[remote]', or the package that it names") from None
+            raise StoreError(f'cannot open {url}: {e}', hint=f"{install_hint('remote')}, or the package that it names") from None
         except (ValueError, OSError) as e:
             raise StoreError(f'cannot open {url}: {e}', hint='write it as s3://bucket/folder, or give a local path') from None
 

@@ -6,7 +6,6 @@
 __all__ = ['log', 'T', 'time_stamp', 'IndexedRun', 'RunIndex']
 
 # %% ../../nbs/storage/index.ipynb #659b0900
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -6,7 +6,6 @@
 __all__ = ['logger', 'infer_direction', 'AccuracyResult', 'check_accuracy']
 
 # %% ../../nbs/validation/accuracy.ipynb #61bd786b
-import math
 import re
 from dataclasses import field
 

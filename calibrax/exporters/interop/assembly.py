@@ -85,7 +85,8 @@ class Draft:
     ) -> Any: # what is to stand in the document in their place
         "Add samples."
         of = self._measured.setdefault(metric, _Measured())
-        kept = of.samples = [*(of.samples or []), *map(float, samples)]
+        kept = of.samples = [] if of.samples is None else of.samples
+        kept.extend(map(float, samples))
         exact = all(type(s) is float for s in samples)
         return samples_note(self.number, metric, len(kept) - len(samples), len(kept)) if exact else list(samples)
 

@@ -14,8 +14,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ...core.display import Table
 from ...core.errors import ExportError, RecordError
 from ...core.log import get_logger
 from ...core.models import Metric, MetricDef, Run
-from .assembly import Assembly, Draft, RunList, metric_name, one_or_many
+from ..base import UnfitRunError
+from .assembly import Assembly, RunList, metric_name, one_or_many
 from .documents import Document, environment_note, open_document, restore_document
 from .writing import FileExporter, file_name, prepared_run, run_field, run_from_field, write_json_file
 
@@ -331,7 +330,7 @@ def _place(folder: Path, content: dict[str, Any], run: Run) -> Path:
     own = content['calibrax']['id'] if 'calibrax' in content else run.id
     if there is None or _same(there, content) or (isinstance(field := there.get('calibrax'), Mapping) and field.get('id') == own): return path
     content['env_name'] = f'{content["env_name"]}-{own}'
-    return folder/f'{stem}-{file_name(own)}.json'
+    return folder/f'{stem}-{file_name(own, distinct=True)}.json'
 
 # %% ../../../nbs/exporters/interop/asv.ipynb #6caaff08
 def _documents(run: Run, metrics: Sequence[str], metric_defs: Mapping[str, MetricDef]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -364,6 +363,9 @@ def _all_runs(store_or_runs: 'Store | Run | Iterable[Run]') -> list[Run]:
     found: Iterable[Run] = store_or_runs if isinstance(store_or_runs, Iterable) else store_or_runs.list_runs()
     return sorted(found, key=lambda r: (r.timestamp, r.id))
 
+def _no_commit() -> UnfitRunError:
+    return UnfitRunError('no run has a commit, and asv keeps results by commit', hint='record runs in a git repository, or pass commit= when making them')
+
 def export_asv(
     store_or_runs: 'Store | Run | Iterable[Run]', # what to write
     output_dir: str | os.PathLike[str], # asv's results_dir; made when it is not there
@@ -377,8 +379,8 @@ def export_asv(
     root, runs = Path(output_dir), _all_runs(store_or_runs)
     known = metric_defs if metric_defs is not None else getattr(store_or_runs, 'metric_defs', {})
     with_commit = [r for r in runs if r.commit]
+    if runs and not with_commit: raise _no_commit()
     if len(with_commit) < len(runs): _log.warning('asv keeps results by commit; not written, for they have none: %s', ', '.join(r.id for r in runs if not r.commit))
-    if runs and not with_commit: raise ExportError('no run has a commit, and asv keeps results by commit', hint='record runs in a git repository, or pass commit= when making them')
     defined = _there(root/'benchmarks.json') or {}
     try: root.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise ExportError(f'cannot write {root}: {e.strerror}', hint='choose another folder') from None
@@ -395,11 +397,8 @@ class AsvExporter(FileExporter):
         "Write a run; gives the path of the folder."
         return str(export_asv(run, self.output, metrics=self.metrics, metric_defs=self.metric_defs))
 
-    def preview(self, run: Run, baseline: Run | None = None) -> Table:
-        "The benchmarks that would be written."
-        rows = []
-        for each in filter(None, (run, baseline)):
-            machine, definitions, content = _documents(each, self.metrics, self.metric_defs)
-            rows += [(f'{machine.get("machine", "default")}/{str(each.commit)[:8]}', name, f'{len((row or [[]])[0] or [None])} × {definitions.get(name, {}).get("unit", "")}'.rstrip(' ×'))
-                     for name, row in content['results'].items()]
-        return Table(('item', 'kind', 'content'), tuple(rows), f'What {self.name} would write')
+    def _rows(self, run: Run) -> list[tuple[str, str, str]]:
+        if not run.commit: raise _no_commit()
+        machine, definitions, content = _documents(run, self.metrics, self.metric_defs)
+        return [(f'{machine.get("machine", "default")}/{str(run.commit)[:8]}', name, f'{len((row or [[]])[0] or [None])} × {definitions.get(name, {}).get("unit", "")}'.rstrip(' ×'))
+                for name, row in content['results'].items()]

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...core.models import MetricDirection, Run
@@ -20,9 +20,13 @@ from .documents import Document
 # %% ../../../nbs/exporters/interop/delimited.ipynb #e1a73449
 _NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|NaN|[-+]?Infinity|nan|[-+]?inf')
 
-def _number(text: str) -> float | None:
+_THOUSANDS = re.compile(r'[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?')
+
+def _number(text: str, decimal_comma: bool) -> float | None:
     "A number; None where there is none"
-    text = re.sub(r'^([-+]?\d+),(\d+)$', r'\1.\2', text.strip())
+    text = text.strip()
+    if decimal_comma: text = re.sub(r'^([-+]?\d+),(\d+)$', r'\1.\2', text)
+    elif _THOUSANDS.fullmatch(text): text = text.replace(',', '')
     return float(text) if _NUMBER.fullmatch(text) else None
 
 def _text(cell: str) -> str: return cell[1:] if re.match(r"' *[=+\-@\t\r\n']", cell) else cell
@@ -33,10 +37,16 @@ class _Rows(NamedTuple):
     columns: list[str]
     rows: list[list[str]]       # as long as the columns
     where: dict[str, int]       # number of a column by its name in small letters
+    decimal_comma: bool         # whether a comma in a number is one
+    lines: dict[int, int]       # number of the line by the identity of a row
+
+    def line(self, row: Sequence[str]) -> str: return f'line {self.lines[id(row)]}'
 
     def cell(self, row: Sequence[str], *names: str) -> str:
         "What a row has under the first of some names that is there"
         return next((row[self.where[name]] for name in names if name in self.where), '')
+
+    def number(self, text: str) -> float | None: return _number(text, self.decimal_comma)
 
 def _rows(document: Document) -> _Rows:
     "The table in a document; raises `RecordError` where the lines do not fit the first one"
@@ -47,12 +57,13 @@ def _rows(document: Document) -> _Rows:
     try: found = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(cell.strip() for cell in line)]
     except csv.Error as e: raise document.fault(str(e), at=f'line {lines.line_num}') from None
     if len(found) < 2: raise document.fault('a heading and no rows', hint='the first line names the columns')
-    columns, rows = list(map(_text, found[0][1])), []
+    columns, rows, where = list(map(_text, found[0][1])), list[list[str]](), dict[int, int]()
     if twice := [c for c in columns if c and columns.count(c) > 1]: raise document.fault(f'two columns are called {twice[0]!r}')
     for number, row in found[1:]:
         if len(row) > len(columns): raise document.fault(f'{len(row)} cells, and {len(columns)} columns have a name', at=f'line {number}')
         rows.append([*row, *['']*(len(columns) - len(row))])
-    return _Rows(columns, rows, {c.lower(): i for i, c in reversed(list(enumerate(columns)))})
+        where[id(rows[-1])] = number
+    return _Rows(columns, rows, {c.lower(): i for i, c in reversed(list(enumerate(columns)))}, delimiter != ',', where)
 
 # %% ../../../nbs/exporters/interop/delimited.ipynb #31ec88e0
 _RUN = ('run_id', 'timestamp', 'date', 'commit', 'branch')
@@ -82,26 +93,32 @@ def _settle(values: _Values) -> None:
         if len(found) > 1: draft.extend(metric, found)
         else: draft.measure(metric, found[0])
 
-def _directed(document: Document, text: str) -> MetricDirection | None:
+def _directed(document: Document, text: str, at: str) -> MetricDirection | None:
     if not text: return None
     try: return MetricDirection(text.lower())
-    except ValueError: raise document.fault(f'expected higher, lower or info, found {text!r}', at='direction') from None
+    except ValueError: raise document.fault(f'expected higher, lower or info, found {text!r}', at=at) from None
+
+def _bound(document: Document, table: _Rows, text: str, at: str) -> float | None:
+    "A bound of an interval; None where there is none"
+    if (found := table.number(text)) is None and text: raise document.fault(f'expected a number, found {text!r:.40}', at=at)
+    return found
 
 def _read_long(document: Document, table: _Rows, key: Sequence[str], rows: Sequence[list[str]]) -> Run:
     assembly, values = Assembly(document, 'csv'), _Values()
     tagged = [i for i, c in enumerate(table.columns) if c and c.lower() not in (*_RUN, *_POINT, *_SCENARIO, *_MEASURED, 'sample')]
     for row in rows:
         metric, value, unit, direction, lower, upper, samples = (table.cell(row, name) for name in _MEASURED)
-        if not metric: raise document.fault('a row names no metric', at='metric')
+        if not metric: raise document.fault('a row names no metric', at=f'{table.line(row)}, metric')
         tags = {re.sub(r'^tag(s\.|:)', '', table.columns[i]): _text(row[i]) for i in tagged if row[i]}
         draft = assembly.point(_text(table.cell(row, *_POINT)) or 'all', _text(table.cell(row, *_SCENARIO)) or 'csv', tags, again=True)
-        name, found = assembly.define(_text(metric), _text(unit), _directed(document, direction)), _number(value)
-        several = [_number(s) for s in re.split(r'[\s,;]+', samples.strip('()[] ,;')) if s]
-        if None in several or (value and found is None): raise document.fault(f'expected a number, found {value or samples!r:.40}', at=name)
+        name, found = assembly.define(_text(metric), _text(unit), _directed(document, direction, f'{table.line(row)}, direction')), table.number(value)
+        several = [table.number(s) for s in re.split(r'[\s,;]+', samples.strip('()[] ,;')) if s]
+        if None in several or (value and found is None): raise document.fault(f'expected a number, found {value or samples!r:.40}', at=f'{table.line(row)}, {name}')
+        low, high = (_bound(document, table, text, f'{table.line(row)}, {name} {kind}') for kind, text in (('lower', lower), ('upper', upper)))
         if found is None and not several: assembly.skip(draft, name)
-        elif several or lower or upper:
+        elif several or low is not None or high is not None:
             if several: draft.extend(name, [s for s in several if s is not None])
-            if found is not None: draft.measure(name, found, lower=_number(lower), upper=_number(upper))
+            if found is not None: draft.measure(name, found, lower=low, upper=high)
         elif found is not None: _add(values, draft, name, found)
     _settle(values)
     return _finished(assembly, key, rows, table.columns)
@@ -132,7 +149,7 @@ def _numeric(table: _Rows) -> list[_Column]:
     "The columns that hold numbers and nothing else, without those that belong to another"
     names = (*_RUN, *_POINT, *_SCENARIO, '')
     numeric = [i for i, c in enumerate(table.columns) if c.lower() not in names and not c.startswith(('tag:', 'tags.'))
-               and any(row[i] for row in table.rows) and all(_number(row[i]) is not None for row in table.rows if row[i])]
+               and any(row[i] for row in table.rows) and all(table.number(row[i]) is not None for row in table.rows if row[i])]
     found = [_column(table.columns, i) for i in numeric]
     count = Counter(column.metric for column in found)
     found = [column if count[column.metric] == 1 else column._replace(metric=table.columns[column.place]) for column in found]
@@ -161,8 +178,8 @@ def _read_wide(document: Document, table: _Rows, key: Sequence[str], rows: Seque
         labels = {label: _text(row[i]) for i, label in tags.items() if row[i] and not (i == 0 and point == 1 and _text(row[i]) == name)}
         draft = assembly.point(name or stem, _text(table.cell(row, *_SCENARIO)) or 'csv', labels, again=True)
         for column in columns:
-            value, (lower, upper) = _number(row[column.place]), (_number(row[column.others[k]]) if k in column.others else None for k in ('lower', 'upper'))
-            if value is None: continue
+            if (value := table.number(row[column.place])) is None: continue
+            lower, upper = (_bound(document, table, row[column.others[k]], f'{column.metric} {k}') if k in column.others else None for k in ('lower', 'upper'))
             unit = _text(row[column.others['unit']]) if 'unit' in column.others else column.unit
             metric = assembly.define(column.metric, unit, column.direction)
             if lower is None and upper is None: _add(values, draft, metric, value)

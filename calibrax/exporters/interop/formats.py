@@ -6,7 +6,6 @@
 __all__ = ['FORMATS', 'Format', 'list_formats', 'detect_format', 'read_run', 'read_results', 'ingest_results']
 
 # %% ../../../nbs/exporters/interop/formats.ipynb #46885e84
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -85,7 +84,7 @@ _NEIGHBOURS = (   # keys of files that lie beside results: what they are, and wh
 
 def _unknown(document: Document) -> RecordError:
     "What was looked for, and what comes nearest"
-    content, results = document.content, None
+    content = document.content
     for keys, what, hint in _NEIGHBOURS:
         if _has(content, *keys) or _has(_first(content), *keys): return document.fault(what, hint=hint)
     def there(form: Format) -> list[str]:
@@ -118,8 +117,8 @@ def read_run(
     document: Document, # as `open_document` gives it
 ) -> Run: # as it was saved
     "Read a run in calibrax's own format, for the sake of symmetry; the store does the same."
-    from calibrax.storage.store import _decoded
-    try: run = _decoded(Run, json.dumps(document.content).encode(), document.name)
+    from calibrax.storage.store import stored_record
+    try: run = stored_record(Run, document.content, document.name)
     except RecursionError: raise document.fault('nested too deeply', hint='the file holds no run') from None
     return replace(run, **{k: v for k in ('commit', 'branch') if getattr(run, k) is None and (v := getattr(document, k))})
 
@@ -139,10 +138,10 @@ def _read(document: Document, format: str) -> Run | RunList:
     if format in _TOOLS: return _reader('github-action-benchmark')(document, format)
     name = format if format != 'auto' else _format_of(document.content)
     if name is None: raise _unknown(document)
-    try: return _reader(name)(document)  
+    try: return _reader(name)(document)
     except RecordError as e:
         found = None if format == 'auto' else _format_of(document.content)
-        if name == 'csv' and format == 'auto': raise document.fault(f'text, but no table of results: {e.message.removeprefix(document.name + ": ")}', hint=e.hint or '') from None
+        if name == 'csv' and format == 'auto' and ': line ' not in e.message: raise document.fault(f'text, but no table of results: {e.message.removeprefix(document.name + ": ")}', hint=e.hint or '') from None
         if found in (None, name, 'csv'): raise
         raise RecordError(e.message, hint=f'it looks like {found}: leave format= out', details=e.details) from None
 

@@ -19,6 +19,7 @@ from ...core.display import Table
 from ...core.errors import ExportError, RecordError
 from ...core.log import get_logger
 from ...core.models import Metric, MetricDef, MetricDirection, Point, Run
+from ..base import UnfitRunError
 from .assembly import Assembly, RunList, metric_name, one_or_many
 from .documents import Document
 from .writing import FileExporter, prepared_run, write_json_file
@@ -133,15 +134,17 @@ def github_action_lists(
 ) -> dict[str, list[dict[str, Any]]]: # tool → list for it
     "A run as lists for the action; raises `ExportError` when no metric has a direction and a finite value."
     run = prepared_run(run, metrics, metric_defs or {})
-    lists, left = dict[str, list[dict[str, Any]]](), list[str]()
+    lists, left, lost = dict[str, list[dict[str, Any]]](), list[str](), list[str]()
     for point in run.points:
         for name, metric in point.metrics.items():
             definition = run.metric_defs.get(name)
             direction = definition.direction if definition else MetricDirection.INFO
-            if definition is None or direction is MetricDirection.INFO or not math.isfinite(metric.value): left.append(_bench_name(point, name))
+            if definition is None or direction is MetricDirection.INFO: left.append(_bench_name(point, name))
+            elif not math.isfinite(metric.value): lost.append(_bench_name(point, name))
             else: lists.setdefault(_TOOLS[direction], []).append(_bench(point, name, definition, metric))
-    if left: _log.info('run %s: without a direction, or not finite, hence not written: %s', run.id, ', '.join(left))
-    if not lists: raise ExportError(f'run {run.id} has no metric that github-action-benchmark could hold', hint='define whether more is better: calibrax init --metric name:unit:direction')
+    if left: _log.info('run %s: without a direction, hence not written: %s', run.id, ', '.join(left))
+    if lost: _log.warning('run %s: not finite, which the action cannot hold, hence not written: %s', run.id, ', '.join(lost))
+    if not lists: raise UnfitRunError(f'run {run.id} has no metric that github-action-benchmark could hold', hint='define whether more is better: calibrax init --metric name:unit:direction')
     return lists
 
 _TOOLS = {MetricDirection.HIGHER: 'customBiggerIsBetter', MetricDirection.LOWER: 'customSmallerIsBetter'}
@@ -150,6 +153,7 @@ _TOOLS = {MetricDirection.HIGHER: 'customBiggerIsBetter', MetricDirection.LOWER:
 class GithubActionExporter(FileExporter):
     "Writes a run as `customBiggerIsBetter.json` and `customSmallerIsBetter.json` in a folder, or as the one file named."
     name = 'github-action-benchmark'
+    holds_one_run = True     # a second run takes the place of the first
 
     def _files(self, run: Run) -> dict[Path, list[dict[str, Any]]]:
         lists = github_action_lists(run, self.metrics, self.metric_defs)
@@ -158,8 +162,11 @@ class GithubActionExporter(FileExporter):
         return {self.output: benches for benches in lists.values()}
 
     def export_run(self, run: Run) -> str:
-        "Write a run; gives the folder, or the file that was named."
-        for path, benches in self._files(run).items(): write_json_file(path, benches)
+        "Write a run; gives the folder, or the file that was named. Of an earlier run nothing stays there."
+        files = self._files(run)
+        for path, benches in files.items(): write_json_file(path, benches)
+        for path in (self.output/f'{tool}.json' for tool in _TOOLS.values()):
+            if path.parent.is_dir() and path not in files: path.unlink(missing_ok=True)
         return str(self.output)
 
     def export_analysis(self, run: Run, baseline: Run | None = None) -> None:

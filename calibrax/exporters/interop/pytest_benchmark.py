@@ -7,6 +7,7 @@ __all__ = ['read_pytest_benchmark', 'pytest_benchmark_document', 'PytestBenchmar
 
 # %% ../../../nbs/exporters/interop/pytest_benchmark.ipynb #e2c565d6
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median, quantiles, stdev
@@ -14,10 +15,9 @@ from typing import Any
 
 import msgspec
 
-from ...core.display import Table
-from ...core.errors import ExportError
 from ...core.log import get_logger
 from ...core.models import Metric, MetricDef, Point, Run
+from ..base import UnfitRunError
 from .assembly import Assembly
 from .documents import Document, environment_note, restore_document
 from .writing import FileExporter, file_name, prepared_run, run_field, run_from_field, seconds_in, write_json_file
@@ -147,7 +147,7 @@ def pytest_benchmark_document(
     run = prepared_run(run, metrics, metric_defs or {})
     times = [_times(p, run.metric_defs) for p in run.points]
     places = {(i, m): factor for i, each in enumerate(times) for m, factor in each.items()}
-    if not places: raise ExportError(f'run {run.id} has no time that pytest-benchmark could hold', hint='it knows seconds only: give the metrics a unit such as s or ms')
+    if not places: raise UnfitRunError(f'run {run.id} has no time that pytest-benchmark could hold', hint='it knows seconds only: give the metrics a unit such as s or ms')
     if others := sorted({m for i, p in enumerate(run.points) for m in p.metrics if (i, m) not in places}):
         _log.info('run %s: pytest-benchmark does not show %s; the field `calibrax` holds it', run.id, ', '.join(others))
     return {'machine_info': _machine_info(run.environment),
@@ -176,22 +176,27 @@ class PytestBenchmarkExporter(FileExporter):
     "Writes runs for `pytest-benchmark compare`: a file for each run in a folder, or the one file named."
     name = 'pytest-benchmark'
 
+    def __init__(self,
+        output: str | os.PathLike[str], # a folder, or a file that ends in `.json`
+        *,
+        metrics: Sequence[str] = (), # only these; none named means all
+        metric_defs: Mapping[str, MetricDef] | None = None, # for metrics that a run does not define
+    ):
+        super().__init__(output, metrics=metrics, metric_defs=metric_defs)
+        self.holds_one_run = self.output.suffix == '.json'
+
     def _path(self, run: Run) -> Path:
-        return self.output if self.output.suffix == '.json' else self.output/f'{run.timestamp:%Y%m%dT%H%M%S}_{file_name(run.id)}.json'
+        return self.output if self.holds_one_run else self.output/f'{run.timestamp:%Y%m%dT%H%M%S}_{file_name(run.id, distinct=True)}.json'
 
     def export_run(self, run: Run) -> str:
         "Write a run; gives the path of its file."
         return str(write_json_file(self._path(run), pytest_benchmark_document(run, self.metrics, self.metric_defs)))
 
-    def export_analysis(self, run: Run, baseline: Run | None = None) -> None:
-        "Write the baseline beside the run, so that the tool can compare the two."
-        if baseline is None: return
+    def _write_baseline(self, run: Run, baseline: Run) -> None:
         path = self._path(baseline)
         if path == self._path(run): path = path.with_name(f'{path.stem}-baseline.json')
         write_json_file(path, pytest_benchmark_document(baseline, self.metrics, self.metric_defs))
 
-    def preview(self, run: Run, baseline: Run | None = None) -> Table:
-        "The benchmarks that would be written."
-        rows = [(self._path(r).name, b['fullname'], f"{b['stats']['median']:.4g} s, {b['stats']['rounds']} samples")
-                for r in (run, baseline) if r is not None for b in pytest_benchmark_document(r, self.metrics, self.metric_defs)['benchmarks']]
-        return Table(('item', 'kind', 'content'), tuple(rows), f'What {self.name} would write')
+    def _rows(self, run: Run) -> list[tuple[str, str, str]]:
+        return [(self._path(run).name, b['fullname'], f"{b['stats']['median']:.4g} s, {b['stats']['rounds']} samples")
+                for b in pytest_benchmark_document(run, self.metrics, self.metric_defs)['benchmarks']]

@@ -16,14 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from ...core.display import Table
 from ...core.errors import ExportError, RecordError, StoreError
 from ...core.files import write_whole
+from ...core.log import get_logger
 from ...core.models import MetricDef, Run
 from ...core.record_values import FrozenDict
-from ..base import Exporter, ExportSettings
+from ..base import Exporter, ExportSettings, UnfitRunError
 from .documents import Document
 
 # %% ../../../nbs/exporters/interop/writing.ipynb #74cf1043
+_log = get_logger(__name__)
+
 def _digest(run: Run) -> str: return hashlib.sha256(json.dumps(run.to_dict(), sort_keys=True).encode()).hexdigest()
 
 def prepared_run(
@@ -31,14 +35,15 @@ def prepared_run(
     metrics: Sequence[str] = (), # only these; none named means all
     metric_defs: Mapping[str, MetricDef] = FrozenDict(), # for metrics that the run does not define
 ) -> Run: # with these metrics and all definitions that are known
-    """A run ready to be written; raises `ExportError` when it has none of the metrics.
+    """A run ready to be written; raises `ExportError` when it has none of the metrics, and warns when some are missing.
 
     Where that differs from the run that was given, it has an id of its own."""
     there = {name for p in run.points for name in p.metrics}
-    if missing := [m for m in metrics if m not in there]:
-        raise ExportError(f'run {run.id} has no metric {missing[0]!r}', hint=f'it has {", ".join(sorted(there)) or "none at all"}')
     wanted = {name for name in there if not metrics or name in metrics}
-    if not wanted: raise ExportError(f'run {run.id} has no metrics', hint='export a run that measured something')
+    if metrics and not wanted:
+        raise UnfitRunError(f'run {run.id} has no metric {" or ".join(map(repr, metrics))}', hint=f'it has {", ".join(sorted(there)) or "none at all"}')
+    if missing := [m for m in metrics if m not in there]: _log.warning('run %s has no metric %s', run.id, ', '.join(map(repr, missing)))
+    if not wanted: raise UnfitRunError(f'run {run.id} has no metrics', hint='export a run that measured something')
     points = tuple(replace(p, metrics={name: m for name, m in p.metrics.items() if name in wanted}) for p in run.points) if metrics else run.points
     definitions = {**run.metric_defs, **{name: d for name, d in metric_defs.items() if name not in run.metric_defs}}
     prepared = replace(run, points=points, metric_defs={name: d for name, d in definitions.items() if name in wanted or not metrics and name in run.metric_defs})
@@ -98,12 +103,18 @@ def write_json_file(
 
 def file_name(
     text: str, # any name
+    *,
+    distinct: bool = False, # whether different names must stay different
 ) -> str: # letters, digits, dots and dashes
     "A name that can be a file's on every system, and leads nowhere else."
-    return re.sub(r'[^\w.+-]+', '_', text, flags=re.ASCII).strip('.')[:100] or '_'
+    made = re.sub(r'[^\w.+-]+', '_', text, flags=re.ASCII).strip('.')[:100] or '_'
+    return f'{made}-{hashlib.sha256(text.encode()).hexdigest()[:8]}' if distinct and made != text else made
 
+# %% ../../../nbs/exporters/interop/writing.ipynb #bb9b0a0b
 class FileExporter(Exporter):
     "Writes runs as files of another tool; a base for such exporters."
+    option_names = ()
+
     def __init__(self,
         output: str | os.PathLike[str], # the folder, or the file, to write
         *,
@@ -111,6 +122,7 @@ class FileExporter(Exporter):
         metric_defs: Mapping[str, MetricDef] | None = None, # for metrics that a run does not define
     ):
         self.output, self.metrics, self.metric_defs = Path(output), tuple(metrics), metric_defs or FrozenDict()
+        self._baselines: set[str] = set()    # that were written, or could not be
 
     @classmethod
     def from_settings(cls,
@@ -120,15 +132,25 @@ class FileExporter(Exporter):
         if settings.output is None: raise ExportError(f'{cls.name}: no output given', hint=f'calibrax export --to {cls.name} --output FOLDER')
         return cls(settings.output, metrics=settings.metrics, metric_defs=settings.metric_defs)
 
-    def prepared(self,
-        run: Run, # what was measured
-    ) -> Run: # as it will be written
-        "The run with the metrics asked for and their definitions."
-        return prepared_run(run, self.metrics, self.metric_defs)
-
     @abstractmethod
     def export_run(self, run: Run) -> str: ...
 
+    def _write_baseline(self, run: Run, baseline: Run) -> None: self.export_run(baseline)
+
     def export_analysis(self, run: Run, baseline: Run | None = None) -> None:
-        "Write the baseline beside the run, so that the tool can compare the two."
-        if baseline is not None: self.export_run(baseline)
+        """Write the baseline beside the run, so that the tool can compare the two; a baseline of several runs is written once.
+
+        Where that fails the run is written all the same, so a warning says why."""
+        if baseline is None or baseline.id in self._baselines: return
+        self._baselines.add(baseline.id)
+        try: self._write_baseline(run, baseline)
+        except ExportError as e: _log.warning('%s: baseline %s is not written beside the run: %s', self.name, baseline.id, e.message)
+
+    def _rows(self, run: Run) -> list[tuple[str, str, str]]: return [(run.id, 'run', f'{len(prepared_run(run, self.metrics, self.metric_defs).points)} points')]
+
+    def preview(self, run: Run, baseline: Run | None = None) -> Table:
+        "What would be written; of a baseline that cannot be, why."
+        rows = self._rows(run)
+        try: rows += self._rows(baseline) if baseline is not None else []
+        except ExportError as e: rows.append((baseline.id if baseline else '', 'baseline', f'not written: {e.message}'))
+        return Table(('item', 'kind', 'content'), tuple(rows), f'What {self.name} would write')

@@ -21,7 +21,7 @@ from ...core.errors import MetricError
 from ...core.models import MetricDirection
 from ..arrays import check_same_shape, class_labels, count_classes, floating, sample_weights
 from ..compilation import compiled, resolve_num_classes
-from ..declarations import Decomposition, MetricInputs, MetricProperties, add
+from ..declarations import Decomposition, MetricInputs, MetricProperties
 from .segmentation import Aggregation, mean_of_images, merge_counts
 from ..kernels import binned_count
 from ..reduction import Absent, average_classes, check_choice, divide
@@ -521,7 +521,7 @@ def _quality(shared: jax.Array, predicted: jax.Array, target: jax.Array, visible
 
 def _image_quality(p: jax.Array, t: jax.Array, counted: jax.Array, things: tuple[int, ...], stuffs: tuple[int, ...], void: int | None, m: int) -> dict[str, jax.Array]:
     "Matches of the segments of one image"
-    (pc, po, pv, p_is), (tc, to, tv, t_is) = _segments(p, things, stuffs, void, m), _segments(t, things, stuffs, void, m)
+    (pc, po, _, p_is), (tc, to, tv, t_is) = _segments(p, things, stuffs, void, m), _segments(t, things, stuffs, void, m)
     use, n = counted & p_is & t_is, len(things)
     parts = []
     for kinds, first, size in ((n, 0, m), (len(stuffs), n, 1)):

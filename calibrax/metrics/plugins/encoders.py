@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import DownloadError, MetricError, ModelError
+from ...core.errors import DownloadError, MetricError, ModelError, install_hint
 from .text import TokenEmbeddings, padded_length
 
 # %% ../../../nbs/metrics/plugins/encoders.ipynb #993ddc5d
@@ -210,7 +210,7 @@ class SentenceEmbedding:
 # %% ../../../nbs/metrics/plugins/encoders.ipynb #f8f7a479
 def _transformers() -> Any:
     try: import transformers     # type: ignore[import-not-found, import-untyped]
-    except ImportError as e: raise ModelError('transformers is not installed, and its tokenizers are needed', hint="pip install 'calibrax[text]'") from e
+    except ImportError as e: raise ModelError('transformers is not installed, and its tokenizers are needed', hint=install_hint('text')) from e
     return transformers
 
 def _folder(model: str | Path, download: bool) -> Path:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetricError
+from ...core.errors import MetricError, install_hint
 from ...core.figures import COLORS, figure_style
 from ...core.models import MetricDirection
 from ...core.records import Record, record
@@ -80,7 +80,7 @@ def find_ffmpeg(
         if bundled is None: objections.append(why)
         elif not refused(bundled): return bundled
     raise FFmpegError(f"no ffmpeg with libvmaf: {'; '.join(objections)}", details={'tried': objections},
-                      hint="pip install 'calibrax[image]' brings imageio-ffmpeg, which has libvmaf; or pass ffmpeg=… to one whose `ffmpeg -filters` lists it")
+                      hint=f"{install_hint('image')} brings imageio-ffmpeg, which has libvmaf; or pass ffmpeg=… to one whose `ffmpeg -filters` lists it")
 
 # %% ../../../nbs/metrics/plugins/video.ipynb #81ef60a7
 @record
