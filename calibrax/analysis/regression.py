@@ -9,7 +9,7 @@ __all__ = ['JUDGED', 'logger', 'Verdict', 'percent_text', 'judge', 'checked_thre
 # %% ../../nbs/analysis/regression.ipynb #73105093
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -162,14 +162,15 @@ _Identity = tuple[str, str, Mapping[str, str]]
 
 def _identity(o: Change | Regression) -> _Identity: return o.point_name, o.scenario, o.tags
 
-def _labels(changes: Iterable[Change | Regression]) -> dict[_Identity, str]:
-    "The shortest name that tells each point from the others"
-    points = dict.fromkeys(map(_identity, changes))
+def _point_labels(points: Collection[_Identity]) -> dict[_Identity, str]:
+    "The shortest name that tells each point from the others; no point comes twice"
     names, tagged = Counter(name for name, _, _ in points), Counter((name, tags) for name, _, tags in points)
     def label(name: str, scenario: str, tags: Mapping[str, str]) -> str:
         shown = [f'scenario={scenario}']*(tagged[name, tags] > 1) + [f'{k}={v}' for k, v in sorted(tags.items())]
         return f'{name} [{", ".join(shown)}]' if names[name] > 1 and shown else name
     return {p: label(*p) for p in points}
+
+def _labels(changes: Iterable[Change | Regression]) -> dict[_Identity, str]: return _point_labels(dict.fromkeys(map(_identity, changes)))
 
 class Changes(RecordList[Change]):
     "A list of changes that shows itself as a table."

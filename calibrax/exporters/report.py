@@ -22,8 +22,9 @@ from ..analysis.regression import Change, Verdict
 from ..core.display import format_number, format_quantity
 from ..core.files import write_whole
 from ..core.models import Metric, MetricDef, Point, Run
+from .base import _counted
 from .report_charts import SPANS, change_chart, charted_series, first_charted, ranking_chart, trend_chart, vega_bundle
-from .report_data import ReportData, ReportEvent, ReportOptions, ReportSeries, _counted, collect_report, series_events
+from .report_data import ReportData, ReportEvent, ReportOptions, ReportSeries, collect_report, series_events
 from .tables import comparison, quantity
 
 if TYPE_CHECKING:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from ..analysis.assessment import Policy, assess
 from ..analysis.changepoint import ChangePoint, SeriesHistory, analyze_trend
 from ..analysis.ranking import Ranking, rankings
-from ..analysis.regression import Comparison, Verdict, checked_threshold, compare_runs, percent_text
+from ..analysis.regression import Comparison, Verdict, _point_labels, checked_threshold, compare_runs, percent_text
 from ..core.display import format_number
 from ..core.errors import ConfigError, CorruptRunError, NoBaselineError, RecordError, StatisticsError, StoreError
 from ..core.models import MetricDef, Point, Run, TrendPoint, TrendSeries
+from .base import _counted
 
 if TYPE_CHECKING:
     from calibrax.storage import Store
@@ -112,12 +113,9 @@ def _key(point: Point, crowded: set[tuple[str, Mapping[str, str]]]) -> _Key:
 
 def _labels(points: Mapping[_Key, str]) -> dict[_Key, str]:
     "The shortest name that tells each point from the others; the points come with their scenarios"
-    names, tagged = Counter(name for name, _, _ in points), Counter((name, tags) for name, tags, _ in points)
-    def label(key: _Key) -> str:
-        name, tags, _ = key
-        told = [f'scenario={points[key]}']*(tagged[name, tags] > 1) + [f'{k}={v}' for k, v in sorted(tags.items())]
-        return f'{name} [{", ".join(told)}]' if names[name] > 1 and told else name
-    return {key: label(key) for key in points}
+    places = {key: (key[0], scenario, key[1]) for key, scenario in points.items()}
+    found = _point_labels(places.values())
+    return {key: found[place] for key, place in places.items()}
 
 # %% ../../nbs/exporters/report_data.ipynb #dcecd10c
 _RECENT = 20
@@ -197,8 +195,6 @@ class ReportEvent(NamedTuple):
         verdict = self.verdict.words if self.verdict else ''
         if self.kind == 'drift': return ', '.join(filter(None, ['drift', verdict]))
         return (verdict or 'changed') + ('' if self.confirmed else ', unconfirmed')
-
-def _counted(n: int, thing: str) -> str: return f'{n} {thing}' + 's'*(n != 1)
 
 def _change_interval(c: ChangePoint) -> str:
     if c.lower is None or c.upper is None or c.before is None: return ''
