@@ -66,7 +66,7 @@ def requirements(built, extra):
     with zipfile.ZipFile(built[1]) as wheel: said = email.message_from_bytes(wheel.read(next(n for n in wheel.namelist() if n.endswith('METADATA'))))
     return {r.partition(';')[0].strip() for r in said.get_all('Requires-Dist') if extra in r.partition('extra ==')[2].strip(' "\'').split()}
 
-EXTRAS = ('wandb', 'mlflow', 'pandas', 'gpu', 'remote', 'carbon', 'changepoint', 'text', 'image', 'publication')
+EXTRAS = ('wandb', 'mlflow', 'pandas', 'gpu', 'remote', 'carbon', 'changepoint', 'text', 'image', 'publication', 'hub', 'dask')
 
 def test_extras_do_not_drag_in_tools_and_rivals(built):
     everything = requirements(built, 'all')

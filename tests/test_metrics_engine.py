@@ -263,3 +263,11 @@ def test_scores_of_two_classes_have_no_third():
     with pytest.raises(MetricError, match='from 0 to 1|0 or 1'): functional.roc_auc([.1, .9, .4], [0, 1, 2], validate=True)
     with pytest.raises(MetricError, match='0 or 1'): functional.brier_score([.1, .9, .4], [0, 1, 2], validate=True)
     functional.brier_score(np.full((3, 3), 1/3), [0, 1, 2], validate=True)
+
+
+def test_every_nan_is_the_same_setting():
+    "A NaN that is made anew for each call must not make a new program of each call"
+    from calibrax.metrics.compilation import static_value
+    nans = [float('nan'), np.nan, np.float32('nan'), -float('nan')]
+    assert {static_value(v, 'zero_division') for v in nans} == {static_value(float('nan'), 'zero_division')}
+    assert static_value([1.0, float('nan')], 'x') == static_value([1.0, float('nan')], 'x')

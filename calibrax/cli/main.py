@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from .. import __version__
+from .bench import bench
+from .bench_data import bench_data
 from ..core.errors import CalibraxError, ConfigError, ProfilingError, StoreError
 from ..core.files import write_whole
 from ..core.log import configure_logging
@@ -819,3 +821,7 @@ def bisect(
     result = bisect_command(good, bad, metric=metric, point=point, threshold=threshold, repo=repo, search=search, **workload)
     _answer(result.to_dict(), as_json, repr(result))
     click.get_current_context().exit(result.exit_code)
+
+# %% ../../nbs/cli/main.ipynb #df459240
+main.add_command(bench)
+main.add_command(bench_data)

@@ -76,7 +76,8 @@ class Table:
         width = [max(map(len, col)) for col in zip(self.columns, *cells)]
         lines = [[c.rjust(w) if right else c.ljust(w) for c, w, right in zip(r, width, self._numeric())] for r in (list(self.columns), *cells)]
         text = ['  '.join(r).rstrip() for r in lines]
-        return '\n'.join([self.caption]*bool(self.caption) + [text[0], '─'*(sum(width) + 2*len(width) - 2), *text[1:]])
+        above = [_CONTROL.sub(' ', line) for line in self.caption.splitlines()]
+        return '\n'.join([*above, text[0], '─'*(sum(width) + 2*len(width) - 2), *text[1:]])
 
     def _repr_html_(self) -> str:
         align = ['right' if n else 'left' for n in self._numeric()]

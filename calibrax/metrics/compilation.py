@@ -8,6 +8,7 @@ __all__ = ['static_value', 'resolve_num_classes', 'statistics_of', 'finalized', 
 
 # %% ../../nbs/metrics/compilation.ipynb #935df71e
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,14 +38,14 @@ def _kind(parameter: inspect.Parameter) -> str:
 def static_value(
     value: Any, # of a static argument
     name: str, # of the argument, for errors
-) -> Any: # arrays as tuples, NumPy numbers as Python's
+) -> Any: # arrays as tuples, NumPy numbers as Python's, every NaN the same one
     "A value that can be part of a compiled program; raises `MetricError` for what is traced."
     if isinstance(value, jax.core.Tracer):
         raise MetricError(f'{name} is traced, and it must be known when the program is compiled', hint=f'give {name} as a plain Python value, e.g. with functools.partial or static_argnames')
     if isinstance(value, (np.ndarray, jax.Array)): value = value.tolist()
     if isinstance(value, np.generic): value = value.item()
     if isinstance(value, (list, tuple)): return tuple(static_value(v, name) for v in value)
-    return value
+    return math.nan if isinstance(value, float) and value != value else value     # one NaN, equal to itself: the same program
 
 # %% ../../nbs/metrics/compilation.ipynb #c4373674
 def resolve_num_classes(
