@@ -301,6 +301,7 @@ def frames(data):
     while at + 7 <= len(data):
         if (left := 2**15 - at % 2**15) < 7: at += left; continue
         _, length, kind = struct.unpack('<IHB', data[at:at + 7])
+        if at + 7 + length > len(data): return      # still being written
         part, at = part + data[at + 7:at + 7 + length], at + 7 + length
         if kind in (1, 4): yield part; part = b''
 
