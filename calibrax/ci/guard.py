@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..analysis.assessment import Assessment, Policy, assess
 from ..analysis.regression import Changes, Comparison, Verdict, checked_threshold, compare_runs, percent_text
 from ..core.errors import ConfigError, NoBaselineError, StatisticsError
-from ..core.models import Regression, Run
+from ..core.models import Point, Regression, Run
 from ..core.records import OMITTED, Record, record
 
 if TYPE_CHECKING:
@@ -104,8 +104,10 @@ def _require_judged(comparison: Comparison, allow_missing: bool) -> None:
     shared = [c for c in comparison.changes if c.baseline_value is not None and c.current_value is not None]
     details = {'run_id': comparison.run_id, 'baseline_id': comparison.baseline_id}
     if not shared:
-        raise StatisticsError(f'run {comparison.run_id} and baseline {comparison.baseline_id} have no metric in common',
-                              hint='points are matched by name and tags: compare those of both runs, or set a new baseline', details=details)
+        now, before = (next((Point(name=c.point_name, scenario=c.scenario, tags=c.tags).label for c in comparison.changes if getattr(c, side) is not None), 'nothing')
+                       for side in ('current_value', 'baseline_value'))
+        raise StatisticsError(f'run {comparison.run_id} and baseline {comparison.baseline_id} have no metric in common', details=details,
+                              hint=f'points are matched by name and tags: the run has {now}, the baseline {before}; name another run or baseline, or set a new one')
     if comparison.compared or comparison.of(Verdict.NOT_COMPARABLE) or (comparison.of(Verdict.VANISHED) and not allow_missing): return
     reasons = ', '.join(dict.fromkeys(f'{c.metric} ({c.reason})' for c in shared))
     raise StatisticsError(f'no metric of run {comparison.run_id} can be judged: {reasons}', details=details,
