@@ -8,7 +8,7 @@ from sklearn import metrics as reference
 
 from calibrax.bench import digits
 from calibrax.bench.digits import DIGIT_SPLITS, digit_images, digits_dataset, disturb, gray, read_digits, training_batches
-from calibrax.bench.models import get_model, list_models
+from calibrax.bench.models import from_function, get_model, list_models
 from calibrax.bench.runner import BenchmarkRunner
 from calibrax.bench.samples import DIFFICULTIES, Sample, SampleRecord
 from calibrax.bench.tasks.image_classification import ClassificationMetrics, checked_probabilities, why_no_class
@@ -190,8 +190,24 @@ def test_a_model_of_other_classes():
     with pytest.raises(MetricError, match='the label is 7, and the prediction is of 3 classes'): METRICS.compute(np.full(3, 1/3), sample(7))
 
 
+@pytest.mark.parametrize('classes, given', [(10, 2), (10, 1000), (3, 2)])
+def test_another_number_of_classes_is_refused_for_every_label(classes, given):
+    for label in range(classes):
+        for judge in (METRICS.compute, METRICS.evidence):
+            with pytest.raises(MetricError, match=f'probabilities of {classes} classes, found {given}') as e: judge(np.full(given, 1/given), sample(label, classes=classes))
+            assert e.value.hint
+    assert METRICS.compute(np.full(given, 1/given), sample(0))['accuracy'] == 1      # nobody knows how many there are
+    assert METRICS.compute(np.full(classes, 1/classes), sample(0, classes=classes))['accuracy'] == 1
+
+
+def test_a_model_of_two_classes_fails_on_ten_digits_as_a_whole():
+    two = from_function(lambda rgb: np.tile([.6, .4], (len(rgb), 1)), task='image_classification', name='two')
+    with pytest.raises(CalibraxError, match='none of 40 samples could be scored; 40 times: .*10 classes, found 2'):
+        BenchmarkRunner(two, digits_dataset('test').take(40), 'image_classification', batch_size=20, progress=False).run()
+
+
 @pytest.mark.parametrize('label, metadata, reason', [(-1, {}, 'classes are numbered from 0'), (10, {'classes': 10}, 'from 0 to 9'), (2.5, {}, 'no whole number'), (np.nan, {}, 'nan'),
-                                                    ([1, 2], {}, 'of shape'), ('seven', {}, 'no number'), (True, {}, 'no number')])
+                                                    ([1, 2], {}, 'of shape'), ('seven', {}, "the word 'seven', and no number"), (True, {}, 'no number')])
 def test_labels_that_are_no_class(label, metadata, reason):
     assert reason in why_no_class(sample(label, **metadata))
     assert METRICS.invalid(sample(label, **metadata))
@@ -281,7 +297,7 @@ def test_images_of_another_size_are_refused_by_name():
     big = Sample(id='big', inputs={'rgb': np.zeros((16, 16, 3), np.uint8)}, targets={'label': np.asarray(1)})
     for name in ('knn', 'cnn'):
         with pytest.raises(CalibraxError) as e: get_model(name, **({'steps': STEPS} if name == 'cnn' else {})).predict([big])
-        assert e.value.hint
+        assert e.value.hint and (name == 'cnn' or 'expected 8×8 as in training, found 16×16' in e.value.message)
 
 
 # --- networks ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 "`calibrax bench` and `calibrax bench-data` end to end: what they print, what they return, what they leave behind."
+import copy
 import csv
 import hashlib
 import json
@@ -101,6 +102,34 @@ def test_bare_bench_shows_help_and_models_are_listed(plugin):
     fails('bench models halvin', 'halvin', 'halving')
 
 
+def test_help_says_what_is_predicted_and_the_options_of_models(plugin):
+    text = call(f'bench --plugin {plugin} halving --help').output
+    assert re.search(r'noisy +is right but for noise; options: width=0\.5', text) and re.search(r'fragile +ends .*options:\s+folder=…\s+\(needed\),\s+times=1', text, re.S)
+    assert re.search(r'^  half +is right$', text, re.M) and 'seed=' not in text
+    models = {m['model']: m for m in json.loads(call(f'bench --plugin {plugin} models halving --json').stdout)}
+    assert models['noisy']['options'] == 'width=0.5' and models['half']['options'] == ''
+    assert re.search(r'noisy .* width=0\.5', call(f'bench --plugin {plugin} models halving').stdout)
+    from calibrax.bench.tasks.spec import get_task
+    from calibrax.cli.bench import TaskCommand
+    spec = copy.copy(get_task('halving'))
+    object.__setattr__(spec, 'prediction', 'an array like x, with half of each number')
+    assert re.search(r'What a model must predict:\s+an array like x, with half of each number', CliRunner().invoke(TaskCommand(spec), ['--help']).output)
+
+def test_options_before_the_command_hold_for_it(plugin, here, monkeypatch):
+    run = f'halving --plugin {plugin} --model half --limit 8 --no-flops'
+    answer = json.loads(call(f'bench --data mine --json {run}').stdout)
+    assert answer['store'] == 'mine' and len(Store('mine').list_runs()) == 1 and not Path('benchmark-data').exists()
+    assert json.loads(call('bench --data mine --json leaderboard halving').stdout)[0]['places'][0]['model'] == 'half'
+    assert 'half' in call('bench --data mine leaderboard halving').stdout
+    assert json.loads(call(f'bench --json --plugin {plugin} models halving').stdout)
+    assert json.loads(call(f'bench --data mine {run} --data yours --json').stdout)['store'] == 'yours'
+    monkeypatch.setenv('CALIBRAX_DATA', 'ours')
+    assert json.loads(call(f'bench --data mine --json {run} --dry-run').stdout)['store'].endswith('/mine')
+    assert json.loads(call(f'bench --json {run} --dry-run').stdout)['store'].endswith('/ours')
+    out = call('bench --json halving --model hafl --plugin', plugin)
+    assert out.exit_code == 2 and 'hafl' in json.loads(out.stdout)['error']
+
+
 # --- a run ---
 
 def test_a_run_prints_saves_and_can_be_checked(plugin, here, monkeypatch):
@@ -148,6 +177,22 @@ def test_several_models_splits_and_seeds(plugin, here):
         assert answer['reports'][label]['splits'] == report['splits']
     text = call(f'bench --plugin {plugin} halving --model half --model noisy --split easy --split hard --no-flops')
     assert '4 jobs' in text.stdout and '[4/4] noisy, hard, seed 0: error' in text.stderr and text.stdout.count('Wrote ') == 7
+    runs = dict(re.findall(r'^  (\w{12})  (.+)$', text.stdout[text.stdout.index('Saved 4 runs in benchmark-data:\n'):], re.M))
+    assert sorted(runs.values()) == sorted(f'{m}, {s}, seed 0' for m in ('half', 'noisy') for s in ('easy', 'hard'))
+    for run, what in runs.items():
+        kept = Store('benchmark-data').load(run).metadata['bench']
+        assert what == f'{kept["model"]}, {kept["split"]}, seed {kept["seed"]}'
+
+def test_reports_of_several_seeds_name_them_in_captions_and_folders(plugin, here):
+    line = f'bench halving --plugin {plugin} --model noisy --model-option width=1 --split easy --split hard --seed 0 --seed 1 --limit 8 --no-flops --output mine'
+    out = call(line)
+    for seed in (0, 1):
+        assert f'halving · noisy width=1 (seed {seed}) · splits easy and hard' in out.stdout
+        report = Path(f'mine/halving/noisy-width=1-seed-{seed}/readiness.md')
+        assert f'Wrote {report}' in out.stdout and f'(seed {seed})' in report.read_text()
+    assert not list(Path('mine').rglob('*__*'))
+    from calibrax.cli.bench import _folder_name
+    assert [_folder_name(label) for label in ('org/model k=5', '..', '模型 (seed 0)')] == ['org-model-k=5', 'model', '模型-seed-0']
 
 
 @pytest.mark.parametrize('executor', ['processes:2', 'dask'])
@@ -202,6 +247,11 @@ def test_a_dry_run_says_the_first_thing_that_is_wrong(what, plugin, here):
     fails(f'bench halving --plugin {plugin} --dry-run {options}', said, '')
     assert everything(here) == ['file']
 
+def test_a_dry_run_knows_the_inputs_of_the_model(plugin, here):
+    line = f'bench halving --plugin {plugin} --model half --model crooked --dry-run'
+    fails(line, "model 'crooked' needs the input 'y', which numbers/easy does not have", 'the inputs are x')
+    assert everything(here) == []
+
 def test_a_dry_run_reads_a_sample(plugin, here):
     for modality in ('x', 'half'):
         Path('rooms', modality).mkdir(parents=True)
@@ -233,7 +283,9 @@ def test_an_interrupted_run_is_gone_on_with(plugin, here):
     out = call(' '.join([*line, '--resume', '--json']))
     assert out.exit_code == 0, out.output
     assert len(ids_in(logs[0])) == 40 == len(set(ids_in(logs[0]))) and len(list(Path('bench-results').iterdir())) == 1
+    assert json.loads(out.stdout)['resumed'] == [{'model': 'slow', 'split': None, 'seed': 0, 'kept': kept, 'samples': 40, 'state': 'goes on'}]
     again = json.loads(call(' '.join([*line, '--resume', '--json'])).stdout)
+    assert again['resumed'][0]['state'] == 'finished' and again['resumed'][0]['kept'] == 40
     assert again['jobs'] == json.loads(out.stdout)['jobs'] and len(Store('benchmark-data').list_runs()) == 1
 
 
@@ -249,6 +301,40 @@ def test_an_interrupted_sweep_in_other_processes_ends_at_once(plugin, here):
     assert process.returncode == 130 and '1 of 2 jobs are done' in err and 'Traceback' not in err, err
     assert [r.metadata['bench']['model'] for r in Store('benchmark-data').list_runs()] == ['half']
     assert not list(Path('bench-results').glob('*/.sweep-*'))
+
+
+@pytest.fixture
+def interrupted(plugin, here):
+    "A folder with the first 16 of 40 samples of a job, and five of its next batch"
+    line = f'bench halving --plugin {plugin} --model half --batch-size 8 --no-flops --warmup 0'
+    assert call(f'{line} --output mine').exit_code == 0
+    log = next(Path('mine').rglob('samples.jsonl'))
+    lines = log.read_text().splitlines(keepends=True)
+    second = [i for i, text in enumerate(lines) if '"index"' not in text and '"rows"' in text][1]
+    log.write_text(''.join(lines[:second + 6]))
+    for other in ('result.json', 'report.html', 'summary.md'): (log.parent/other).unlink()
+    shutil.rmtree('benchmark-data')
+    return line
+
+def test_going_on_says_what_was_there(interrupted):
+    out = call(f'{interrupted} --output mine --resume')
+    assert out.exit_code == 0 and 'half, seed 0: goes on, 16 of 40 samples were there\n' in out.stdout, out.output
+    assert '40 of 40 samples scored' in out.stdout
+    assert 'half, seed 0: finished already, and taken as it is\n' in call(f'{interrupted} --output mine --resume').stdout
+    both = call(f'{interrupted} --model noisy --output mine --resume')
+    assert both.exit_code == 0 and 'half, seed 0: finished already' in both.stdout and 'noisy, seed 0: ' in both.stderr and 'noisy, seed 0: finished' not in both.stdout
+
+def test_going_on_with_nothing_is_refused(interrupted, here):
+    before = everything(here)
+    for more in ('', ' --dry-run'):
+        fails(f'{interrupted} --output mind --resume{more}', 'there is no folder mind', 'near it there is mine; or leave out --resume')
+        out = fails(f'{interrupted} --output mine --resume --batch-size 4{more}', 'there is nothing of half, seed 0 in mine: there is half, easy, seed 0, batches of 8: 16 of 40 samples (batch_size 8 there, 4 here)', 'leave out --resume')
+        assert 'resume=' not in out.stderr and 'identity' not in out.stderr
+    fails(f'{interrupted} --output mine --resume --seed 3', 'seed 0 there, 3 here', 'options or the folder')
+    fails(f'{interrupted} --output mine --resume --limit 9', 'limit 40 there, 9 here', 'options')
+    assert everything(here) == before
+    Path('empty').mkdir()
+    fails(f'{interrupted} --output empty --resume', 'nothing to go on with in empty', '--output; or leave out --resume')
 
 
 def test_each_call_has_a_folder_of_its_own(plugin, here):
@@ -311,6 +397,61 @@ def test_a_task_a_metric_and_a_model_in_one_file_and_the_package_untouched(plugi
     assert Path(where.stdout.strip()).parent == package
     assert 'error ↓ [m]' in out.stdout and len(Store('benchmark-data').list_runs()) == 2
     assert not Path(plugin).is_relative_to(package) and hashes(package) == before and len(before) > 100
+
+
+# --- what a model itself does wrong ---
+
+FAILING = """
+import numpy as np
+from calibrax.bench.models import from_function, register_model
+
+def guess(x):
+    return x @ np.ones((3, 3))
+
+@register_model('{name}', task='halving')
+def failing(): return from_function(guess, task='halving', name='{name}', inputs='x')
+"""
+
+@pytest.mark.parametrize('executor', ['local', 'processes:1'])
+def test_the_traceback_of_the_model_is_shown_when_asked(executor, plugin, tmp_path_factory, here):
+    name = f'failing_{executor[:5]}'
+    file = tmp_path_factory.mktemp('failing')/f'{name}.py'
+    file.write_text(FAILING.format(name=name))
+    line = f'bench halving --plugin {plugin} --plugin {file} --model {name} --no-flops --executor {executor} --on-error raise'
+    fails(line, f"'{name}' failed", 'its traceback is shown with -v')
+    for verbose in (f'{line} -v', f'-v {line}'):
+        out = CliRunner().invoke(main, verbose.split(), prog_name='calibrax')
+        assert out.exit_code == 2 and f'{name}.py", line 6, in guess' in out.stderr and out.stderr.count('Traceback') == 1 and 'its traceback stands above' in out.stderr, out.output
+    out = fails(line.replace(' --on-error raise', ''), 'none of 40 samples', '')
+    assert 'attached' not in out.stderr and '--on-error raise' in out.stderr
+
+def test_the_traceback_of_a_model_that_cannot_be_made(plugin, here):
+    for dry in ('', ' --dry-run'):
+        line = f'bench halving --plugin {plugin} --model broken --no-flops{dry}'
+        fails(line, 'no weights here', 'traceback is shown with -v')
+        out = CliRunner().invoke(main, f'{line} -v'.split())
+        assert 'in broken' in out.stderr and out.stderr.count('Traceback') == 1
+    out = CliRunner().invoke(main, f'bench halving --plugin {plugin} --model broken --model half --no-flops -v'.split())
+    assert out.exit_code == 2 and 'broken, seed 0:\nTraceback' in out.stderr and 'stands above' in out.stdout
+
+def test_options_of_all_models_are_looked_at_before_any_runs(plugin, here):
+    fails(f'bench halving --plugin {plugin} --model half --model noisy --model-option noisy:widht=3', "model 'noisy' has no option 'widht'", 'its options are width')
+    fails(f'bench halving --plugin {plugin} --model half --model fragile', "model 'fragile' has to be told folder", 'folder, times')
+    assert everything(here) == []
+
+@pytest.mark.parametrize('said, here_said', [
+    ('resume=True (--resume) goes on with it', '--resume goes on with it'), ("on_error='raise' (--on-error raise) stops", '--on-error raise stops'), ('energy=True measures it', '--energy measures it'),
+    ('choose one with `seed`', 'choose one with --seed'), ('try device="cpu"', 'try --device cpu'), ('give output= (--output)', 'give --output'), ('its options are k, seed', 'its options are k, seed'),
+    ('the cause is attached', 'its traceback is shown with -v'), ('', '')])
+def test_hints_name_the_options_of_the_command(said, here_said):
+    from calibrax.cli.bench import option_words
+    assert option_words(said) == here_said == option_words(here_said)
+
+def test_what_is_missing_is_said_with_the_options_there_are(here):
+    fails('bench models denoising', "no task 'denoising'", '--plugin FILE')
+    fails('bench denoising --model x', "no task 'denoising'", '--plugin FILE')
+    out = fails('bench --data mine leaderboard halving', 'No runs in store mine', re.escape('`calibrax bench --data mine halving --model NAME` saves one'))
+    assert 'store.save' not in out.stderr
 
 
 # --- mistakes: one for each class of errors ---

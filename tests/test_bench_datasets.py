@@ -10,7 +10,7 @@ from PIL import Image
 from calibrax.bench.datasets import (BenchmarkDataset, Manifest, ManifestSample, Modality, Sample, SampleEntry, TarShards, camera_matrix, checked, decode,
                                      infer_modalities, make_manifest, manifest_info, pose_matrix, verify_manifest, write_manifest)
 from calibrax.bench.arrays import as_numbers, guess_modality, widened
-from calibrax.bench.inventory import snapshot_revision
+from calibrax.bench.inventory import data_identity, snapshot_revision
 from calibrax.bench.loading import Loaded, load_batches
 from calibrax.bench.manifest import _ABOUT, Kind, FileEntry, check_manifest, check_path, dataset_folder, manifest_schema, parse_manifest, read_manifest, schema_table
 from calibrax.bench.tasks import ROBOT_PHASES, TaskSpec, register_task
@@ -678,3 +678,123 @@ def test_ten_thousand_samples_need_no_more_memory_than_a_hundred():
 @pytest.mark.parametrize('named', [{'batch_size': 0}, {'batch_size': 2.0}, {'batch_size': True}, {'batch_size': 4, 'start': 2}, {'batch_size': 4, 'start': -4}, {'batch_size': 4, 'workers': -1}, {'batch_size': 4, 'ahead': -1}])
 def test_numbers_that_make_no_sense(named):
     refused(ConfigError, next(reversed(named)) if named['batch_size'] == 4 else 'batch_size', action=lambda: load_batches(counted(8)[0], **named))
+
+
+# --- which data it is --------------------------------------------------------------------------------------------------------
+
+def unlisted(tmp_path, count=4):
+    "A manifest without a list of files, and its folder"
+    path = write_manifest([sample(i) for i in range(count)], tmp_path, task='toy_depth', name='rooms')
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'files': {}}))
+    return path, sorted(tmp_path.rglob('*.npy'))
+
+def changed_in_place(file):
+    "The same file with another value in it, and of the same size"
+    file.write_bytes(file.read_bytes()[:-4] + struct.pack('<f', 77.5))
+
+@pytest.mark.parametrize('per_shard', [None, 2])
+def test_a_file_that_changed_is_an_error_when_data_is_opened(tmp_path, per_shard):
+    path = write_manifest([sample(i) for i in range(4)], tmp_path, task='toy_depth', name='rooms', per_shard=per_shard)
+    before, files = BenchmarkDataset.from_manifest(path), sorted(tmp_path.rglob('*.npy' if per_shard is None else '*.tar'))
+    assert before.identity == read_manifest(path).identity() and 'contents of' in before.covers and 'sizes' not in before.covers
+    kept = files[1].read_bytes()
+    changed_in_place(files[1])
+    error = refused(DatasetError, str(files[1]), 'SHA-256', action=lambda: BenchmarkDataset.from_manifest(path))
+    assert error.details['path'] == str(files[1]) and '--replace' in error.hint
+    files[1].write_bytes(kept + b'!')
+    refused(DatasetError, str(files[1]), 'bytes', action=lambda: data_identity(path, limit=0))     # sizes always
+    files[1].write_bytes(kept)
+    assert BenchmarkDataset.from_manifest(path).identity == before.identity
+
+def test_beyond_the_limit_sizes_are_compared(tmp_path):
+    path = write_manifest([sample(i) for i in range(4)], tmp_path, task='toy_depth', name='rooms')
+    files = sorted(tmp_path.rglob('*.npy'))
+    changed_in_place(files[0])
+    found = data_identity(path, limit=0)
+    assert found.identity == read_manifest(path).identity() and 'the sizes alone of 8 files' in found.covers
+    refused(DatasetError, files[0].name, 'SHA-256', action=lambda: data_identity(path, limit=0, verify=True))
+    refused(DatasetError, files[0].name, 'SHA-256', action=lambda: data_identity(path))
+
+def test_the_identity_follows_files_that_no_manifest_lists(tmp_path):
+    path, files = unlisted(tmp_path)
+    opened = lambda: BenchmarkDataset.from_manifest(path)
+    first = opened()
+    assert first.identity == opened().identity != read_manifest(path).identity() and '-' not in first.identity
+    changed_in_place(files[2])
+    second = opened()
+    assert second.identity != first.identity and second.take(2).identity != first.take(2).identity
+    files[0].unlink()
+    third = opened()
+    assert len({first.identity, second.identity, third.identity}) == 3 and '1 missing' in third.covers
+    refused(DatasetError, 'missing', action=lambda: BenchmarkDataset.from_manifest(path, verify=True))
+
+def test_an_identity_says_what_it_does_not_cover(tmp_path):
+    path, files = unlisted(tmp_path)
+    whole, some, none = data_identity(path), data_identity(path, limit=800), data_identity(path, limit=0)
+    assert len({whole.identity, some.identity, none.identity}) == 3 and data_identity(path, limit=0, verify=True) == whole
+    assert all(found.identity.endswith('-partial') and 'the sizes alone of' in found.covers for found in (some, none)) and 'contents of' in some.covers
+    changed_in_place(max(files, key=lambda f: (f.stat().st_size, f.as_posix())))
+    assert data_identity(path, limit=0) == none and data_identity(path, limit=800) == some and data_identity(path) != whole
+
+def test_parts_of_what_is_covered_in_part_say_so_too():
+    dataset = BenchmarkDataset.from_function([f's{i}' for i in range(9)], sample, task='toy_any', name='n', identity='0123-partial')
+    assert dataset.take(3).identity.endswith('-partial') and dataset.select([1]).take(1).identity.endswith('-partial')
+
+def test_a_snapshot_without_a_list_is_known_by_its_commit(tmp_path):
+    place = tmp_path/'snapshots'/('ab'*20)
+    path, files = unlisted(place)
+    first = data_identity(path)
+    files[0].unlink()      # a part of a snapshot is fetched, or none of it
+    assert data_identity(path) == first and 'commit abababababab' in first.covers and data_identity(unlisted(tmp_path/'snapshots'/('cd'*20))[0]).identity != first.identity
+
+def test_values_in_the_manifest_need_no_files(tmp_path):
+    tiny = [Sample(id=f's{i}', inputs={'x': np.float32([i, 1])}) for i in range(3)]
+    path = write_manifest(tiny, tmp_path, task='toy_any', name='n')
+    assert data_identity(path).identity == read_manifest(path).identity() and 'all values' in data_identity(path).covers
+
+
+# --- what users put into folders ---------------------------------------------------------------------------------------------
+
+def pictures(root, modality='rgb', count=3, **labels):
+    (root/modality).mkdir(parents=True)
+    for i in range(count): (root/modality/f'{i}.png').write_bytes(png(np.full((4, 4, 3), i, np.uint8)))
+    if labels: (root/'samples.json').write_text(json.dumps({name.strip('_'): {'label': label} for name, label in labels.items()}))
+    return root
+
+def test_a_manifest_is_replaced_where_it_lies_beside_the_modalities(tmp_path):
+    pictures(tmp_path, _0=0, _1=1, _2=0)
+    first = make_manifest(tmp_path, task='image_classification', split='test')
+    refused(ManifestError, 'is there already', action=lambda: make_manifest(tmp_path, task='image_classification', split='test'))
+    (tmp_path/'rgb'/'2.png').write_bytes(png(np.full((4, 4, 3), 99, np.uint8)))
+    again = make_manifest(tmp_path, task='image_classification', split='test', replace_old=True)
+    assert again.path == first.path and BenchmarkDataset.from_manifest(again)[2].input('rgb').max() == 99 and again.manifest.identity() != first.manifest.identity()
+    (tmp_path/'other.json').write_text('{}')
+    refused(ManifestError, 'other.json', 'no folder of a modality', action=lambda: make_manifest(tmp_path, task='image_classification', replace_old=True))
+
+def test_images_in_folders_of_classes(tmp_path):
+    for name, count in (('blue', 3), ('green', 2), ('red', 2)): pictures(tmp_path, name, count)
+    for named in ({}, {'inputs': ('blue', 'green', 'red')}):
+        error = refused(ManifestError, 'blue, green, red', "'rgb'", 'one modality', action=lambda: make_manifest(tmp_path, task='image_classification', **named))
+        assert 'samples.json' in error.hint and 'one folder rgb' in error.hint and '"label": 0' in error.hint
+
+def test_labels_that_are_not_there_or_are_words(tmp_path):
+    error = refused(ManifestError, "target 'label'", action=lambda: make_manifest(pictures(tmp_path/'none'), task='image_classification'))
+    assert 'samples.json' in error.hint and '"label"' in error.hint
+    error = refused(ManifestError, 'none of the 3 samples', "the word 'cat'", action=lambda: make_manifest(pictures(tmp_path/'words', _0='cat', _1='dog', _2='cat'), task='image_classification'))
+    assert 'number of a class' in error.hint and not (tmp_path/'words'/'manifest.json').exists()
+    assert len(BenchmarkDataset.from_manifest(make_manifest(pictures(tmp_path/'some', _0=-1, _1=-1, _2=0), task='image_classification'))) == 3     # one of them will do
+
+def test_the_command_speaks_of_its_own_options(tmp_path):
+    from calibrax.cli.bench_data import bench_data
+    from click.testing import CliRunner
+    pictures(tmp_path, _0=0, _1=1, _2=0)
+    (tmp_path/'zz').mkdir()
+    for i in range(3): (tmp_path/'zz'/f'{i}.npy').write_bytes(npy(np.zeros(3)))
+    call = lambda *more: CliRunner().invoke(bench_data, ['make-manifest', str(tmp_path), '--task', 'image_classification', '--split', 'test', *more])
+    hint = call().exception.hint
+    assert '--input zz' in hint and '--target zz' in hint and 'inputs=' not in hint
+    assert call('--input', 'zz').exit_code == 0 and '--replace' in call('--input', 'zz').exception.hint and call('--input', 'zz', '--replace').exit_code == 0
+    bare = {**json.loads((tmp_path/'manifest.json').read_text()), 'files': {}}
+    (tmp_path/'manifest.json').write_text(json.dumps(bare))
+    told = json.loads(CliRunner().invoke(bench_data, ['info', str(tmp_path), '--json']).output)
+    assert told['identity'] == BenchmarkDataset.from_manifest(tmp_path).identity

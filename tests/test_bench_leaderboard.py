@@ -40,7 +40,7 @@ class Guessing(MetricCalculator):
         return {**super().aggregate(records), 'spread': float(np.std(errors))}      # no mean over samples
 
 
-def logged(path, errors, *, scene=None, skip=()):
+def logged(path, errors, *, scene=None, skip=(), seed=0, model=None):
     "A log of samples and the run that belongs to it"
     with SampleLog(path, LogHeader(job=Job(task='guessing', model=path.stem, dataset_identity='d1', split='test', limit=len(errors)))) as log:
         for i, e in enumerate(errors):
@@ -49,7 +49,7 @@ def logged(path, errors, *, scene=None, skip=()):
         log.end_batch(BatchTiming(batch=0, samples=len(errors), rows=len(errors), total_ms=1.0))
         log.finish({})
     kept = [e for i, e in enumerate(errors) if i not in skip]
-    return run(path.stem, float(np.mean(kept)), width=0.3, samples=len(kept), log=path, spread=float(np.std(kept)))
+    return run(model or path.stem, float(np.mean(kept)), width=0.3, samples=len(kept), skipped=len(skip), seed=seed, log=path, spread=float(np.std(kept)))
 
 
 # --- what is ranked ---
@@ -77,7 +77,8 @@ def test_only_runs_on_the_same_data_are_ranked():
     runs = [run('a', 1.0, day=1), run('b', 0.5, day=2, data='d2'), run('b', 2.0, day=0), run('c', 0.1, day=0, samples=10), run('d', 0.3, split='other', day=0), run('a', 9.0, day=3)]
     board = leaderboard(runs, 'guessing', 'test')
     assert [(p.run.model, p.metric.value) for p in board.places] == [('b', 2.0), ('a', 9.0)]     # b's older run, on the data of the newest run of all
-    assert len(board.notes) == 1 and 'c (run c-test-0-0) is left out: 10 samples instead of 100' in board.notes[0]
+    assert len(board.notes) == 2 and 'c (run c-test-0-0) is left out: 10 samples instead of 100' in board.notes[0]
+    assert 'not compared by samples but by intervals: all' in board.notes[1] and 'sample files of all are not at hand' in board.notes[1]
     assert list(leaderboards(runs, 'guessing')) == ['other', 'test']
 
 
@@ -105,12 +106,105 @@ def test_what_has_no_direction_ranks_nothing():
     for runs, metric in (([described], 'scored'), ([run('a', 1.0, memory=3.0)], 'memory')):
         with pytest.raises(ConfigError, match='has no direction') as e: leaderboard(runs, 'guessing', metric=metric)
         assert e.value.hint == 'rank by error'
+    with pytest.raises(ConfigError, match="the metric 'speed'") as e: leaderboard([run('a', 1.0, spread=2.0, skipped=0)], 'guessing', metric='speed')
+    assert e.value.hint == 'there is error, spread'        # and not the nearest word, which is no help
+    with pytest.raises(ConfigError) as e: leaderboard([run('a', 1.0, spread=2.0)], 'guessing', metric='eror')
+    assert e.value.hint == "did you mean 'error'? there is error, spread"
 
 
-def test_several_seeds_are_told():
-    runs = [run(model, value, seed=seed, day=seed) for model, value in (('a', 1.0), ('b', 2.0)) for seed in (0, 1)]
-    assert 'seeds 0, 1' in leaderboard(runs, 'guessing').notes[0] and not leaderboard(runs, 'guessing', seed=1).notes
-    assert 'seeds 0, 1' in leaderboard([runs[0], runs[3]], 'guessing').notes[0]      # a of one seed against b of another
+def test_several_seeds_are_one_line_their_mean():
+    from scipy import stats
+    runs = [run('a', value, seed=seed, day=seed) for seed, value in enumerate((1.0, 1.2, 1.4))] + [run('b', 3.0, seed=0, day=5)]
+    board = leaderboard([*runs, run('a', 9.0, seed=1, day=0)], 'guessing')        # an older run of seed 1 does not count
+    a, b = board.places
+    reach = stats.t.ppf(0.975, 2)*stats.sem([1.0, 1.2, 1.4])
+    assert a.seeds == (0, 1, 2) and math.isclose(a.metric.value, 1.2) and math.isclose(a.metric.upper, 1.2 + math.hypot(0.1, reach), rel_tol=1e-6)
+    assert b.seeds == (0,) and b.metric == runs[3].points[0].metrics['error'] and b.tied is False
+    assert 'the mean over 3 seeds (0, 1, 2)' in board.notes[0] and 'not all were run with the same seeds: b 0; a 0, 1, 2' in board.notes[1]
+    assert board.table().columns[2] == 'seeds' and [row[2] for row in board.table().rows] == ['3', '1'] and (0, 3) in board.table().best
+    assert board.to_dict()['places'][0]['seeds'] == [0, 1, 2] and len(board.to_dict()['places'][0]['runs']) == 3
+    assert next(csv.DictReader(board.to_csv().splitlines()))['seeds'] == '0 1 2'
+    alone = leaderboard(runs, 'guessing', seed=1)
+    assert alone.places[0].seeds == (1,) and 'seeds' not in alone.table().columns and not any('seeds' in n for n in alone.notes)
+    two = leaderboard([runs[0], run('b', 2.0, seed=1, day=1)], 'guessing')      # a of one seed against b of another
+    assert any('not all were run with the same seeds' in n for n in two.notes)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=6), st.randoms())
+def test_no_seed_is_preferred(found, rng):
+    runs = [run('a', v, seed=i, day=d) for (i, v), d in zip(enumerate(found), rng.sample(range(20), len(found)))]
+    place, = leaderboard(runs, 'guessing').places
+    assert math.isclose(place.metric.value, math.fsum(found)/len(found), abs_tol=1e-12) and place.metric.lower <= place.metric.value <= place.metric.upper
+    assert place.metric.upper - place.metric.lower >= 0.2 - 1e-9        # never surer than one run is
+
+
+def test_seeds_are_paired_by_their_mean_on_each_sample(tmp_path):
+    draw = np.random.default_rng(4)
+    hardness = draw.gamma(2, 1, 200)
+    seeds = [logged(tmp_path/f'a{i}.jsonl', hardness + 0.01*i, model='a', seed=i) for i in range(3)]
+    board = leaderboard([*seeds, logged(tmp_path/'b.jsonl', hardness + 0.3 + draw.normal(0, 0.02, 200))], 'guessing')
+    against = board.places[1].against
+    assert board.places[1].run.model == 'b' and against.method == 'paired, 200 samples, and by seed' and against.verdict is Difference.WORSE
+    assert math.isclose(against.difference, board.places[1].metric.value - board.places[0].metric.value, rel_tol=1e-9)
+    apart = [logged(tmp_path/f'c{i}.jsonl', hardness + shift, model='c', seed=i) for i, shift in enumerate((-0.5, 0.6))]
+    wild = leaderboard([*apart, logged(tmp_path/'d.jsonl', hardness + 0.3)], 'guessing')
+    assert wild.places[1].against.verdict is Difference.NOISE       # two seeds that far apart tell nothing, whatever the samples say
+
+
+# --- skipped samples ---
+
+def test_who_fails_on_the_hard_samples_does_not_win(tmp_path):
+    errors = np.linspace(1, 10, 100)
+    fails, steady = logged(tmp_path/'fails.jsonl', errors + 0.1, skip=set(range(60, 100))), logged(tmp_path/'steady.jsonl', errors)
+    board = leaderboard([fails, steady], 'guessing')
+    assert [(p.run.model, p.rank, p.complete, p.scored) for p in board.places] == [('steady', 1, True, 100), ('fails', 2, False, 60)]
+    assert board.places[1].metric.value < board.places[0].metric.value and board.places[1].tied is False
+    text = repr(board)
+    assert '60 of 100' in text and 'worse, on 60 common samples' in text and 'steady leads; ranked after those that scored more samples: fails' in text
+    assert any('40 of 100 samples have no score' in n and '+0.1' in n for n in board.notes)
+    assert [(e.label, e.rank, e.is_best) for e in board.ranking] == [('steady', 1, True), ('fails (60 of 100)', 2, False)]
+    for paired in (True, False): assert leaderboard([fails, steady], 'guessing', paired=paired).places[0].run.model == 'steady'
+    unpaired = leaderboard([fails, steady], 'guessing', paired=False).places[1]
+    assert unpaired.tied is None and unpaired.against.method == 'different samples'
+    data = board.to_dict()['places'][1]
+    assert (data['scored'], data['samples'], data['complete'], data['against_best'], data['by']) == (60, 100, False, 'worse', 'paired, 60 samples')
+    assert 'scored' in board.to_markdown() and next(csv.DictReader(board.to_csv().splitlines()))['scored'] == '100'
+    import matplotlib.pyplot as plt
+    figure, axes = board.plot()
+    assert [t.get_text() for t in axes.get_yticklabels()] == ['1.  steady', '2.  fails (60 of 100)']
+    plt.close(figure)
+
+
+def test_compared_values_are_of_the_common_samples(tmp_path):
+    errors = np.linspace(1, 10, 100)
+    found = compare_models(logged(tmp_path/'steady.jsonl', errors), logged(tmp_path/'fails.jsonl', errors + 0.1, skip=set(range(60, 100))))
+    for d, base in ((found.of('error'), np.mean), (found.of('spread'), np.std)):
+        assert math.isclose(d.before, base(errors[:60])) and math.isclose(d.after, base(errors[:60] + (0.1 if base is np.mean else 0))) and d.samples == 60
+        assert math.isclose(d.difference, d.after - d.before, abs_tol=1e-9)
+    assert found.table().caption.endswith('worse in error, on the 60 samples that both scored')
+
+
+def test_without_logs_other_samples_give_no_verdict():
+    found = compare_models(run('a', 3.0, samples=100, skipped=0), run('b', 1.0, samples=60, skipped=40))
+    assert found.verdict is Difference.UNKNOWN and found.of('error').method == 'different samples' and any('did not score the same samples' in n for n in found.notes)
+
+
+def test_where_every_model_skips_the_same_number_they_are_ranked(tmp_path):
+    board = leaderboard([logged(tmp_path/'a.jsonl', np.linspace(1, 2, 60), skip={3}), logged(tmp_path/'b.jsonl', np.linspace(2, 3, 60), skip={3})], 'guessing')
+    assert all(p.complete for p in board.places) and any('no model scored every sample: 1 or more were skipped by each' in n for n in board.notes)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 5)), min_size=1, max_size=6), st.sampled_from(['error', 'gain']))
+def test_no_value_lifts_a_model_above_one_that_scored_more(found, primary):
+    runs = [run(f'm{i}', v, primary=primary, samples=scored, skipped=5 - scored) for i, (v, scored) in enumerate(found)]
+    board = leaderboard(runs, 'guessing')
+    most = max(scored for _, scored in found)
+    whole = [p.complete for p in board.places]
+    assert whole == sorted(whole, reverse=True) and all(p.complete == (p.scored == most) for p in board.places)
+    ranks = [p.rank for p in board.places]
+    assert ranks == sorted(ranks) and all(p.rank > sum(whole) for p in board.places if not p.complete) and len(board.ranking) == len(found)
 
 
 def strict(text):
@@ -149,16 +243,28 @@ def test_runs_of_other_things_are_no_matter(tmp_path):
 def test_by_intervals(a, wide_a, b, wide_b, primary):
     found = compare_models(run('a', a, width=wide_a, primary=primary), run('b', b, width=wide_b, primary=primary)).of(primary)
     apart = a + wide_a < b - wide_b or b + wide_b < a - wide_a
-    assert found.verdict is (Difference.NOISE if not apart else Difference.BETTER if (b > a) == (primary == 'gain') else Difference.WORSE)
+    assert found.verdict is (Difference.OVERLAP if not apart else Difference.BETTER if (b > a) == (primary == 'gain') else Difference.WORSE)
     assert found.difference == b - a and found.degradation == (b - a if primary == 'error' else a - b) and found.method == 'intervals'
 
 
 def test_costs_are_exact_or_by_intervals():
     found = compare_models(run('a', 1.0, parameters=10, latency=Metric(value=2.0, lower=1.9, upper=2.1)), run('b', 1.0, parameters=20, latency=Metric(value=1.0, lower=0.9, upper=1.1)))
     assert (found.of('parameters').verdict, found.of('parameters').method) == (Difference.WORSE, 'exact')
-    assert found.of('latency').verdict is Difference.BETTER and found.notes == ('the samples of both are not at hand, so the intervals of the runs decide',)
+    assert len(found.notes) == 2 and 'sample files of a (run a-test-0-0) and b (run b-test-0-0) are not at hand' in found.notes[0]
     assert compare_models(run('a', 1.0, parameters=10), run('b', 1.0, parameters=10)).of('parameters').verdict is Difference.SAME
     assert compare_models(run('a', 1.0, width=None), run('b', 2.0)).verdict is Difference.UNKNOWN
+
+
+def test_one_measurement_of_a_time_is_no_verdict():
+    slow, fast = (run(name, 1.0, latency=Metric(value=v, lower=v - 0.1, upper=v + 0.1), seed=seed) for name, v, seed in (('slow', 2.0, 0), ('fast', 1.0, 0)))
+    found = compare_models(slow, fast)
+    assert found.of('latency').verdict is Difference.UNKNOWN and found.of('latency').difference == -1.0 and found.of('latency').method == 'measured once each'
+    assert 'latency: measured once each; see calibrax check --policy history' in found.notes[1]
+    board = leaderboard([slow, fast], 'guessing', metric='latency')
+    assert [(p.run.model, p.tied) for p in board.places] == [('fast', None), ('slow', None)] and 'measured once each' in board.table().rows[1]
+    assert 'both were measured once, which does not tell it from slow' in board.table().caption and any('--policy history' in n for n in board.notes)
+    again = [run(name, 1.0, latency=v, seed=seed) for name, values in (('slow', (2.0, 2.1, 2.05)), ('fast', (1.0, 1.1, 1.05))) for seed, v in enumerate(values)]
+    assert [p.tied for p in leaderboard(again, 'guessing', metric='latency').places] == [None, False]      # several runs tell
 
 
 def test_paired_samples_see_what_intervals_cannot(tmp_path):
@@ -169,8 +275,12 @@ def test_paired_samples_see_what_intervals_cannot(tmp_path):
     error = found.of('error')
     assert found.verdict is Difference.WORSE and error.method == 'paired, 200 samples' and 0.04 < error.lower < error.difference < error.upper < 0.06
     assert compare_models(b, a).verdict is Difference.BETTER
-    board, paired = leaderboard([a, b], 'guessing'), leaderboard([a, b], 'guessing', paired=True)
+    board, paired = leaderboard([a, b], 'guessing', paired=False), leaderboard([a, b], 'guessing')
     assert [p.tied for p in board.places] == [None, True] and [p.tied for p in paired.places] == [None, False]
+    assert 'intervals overlap' in repr(board) and 'its interval overlaps with that of b' in repr(board)
+    assert paired.table().caption == 'guessing/test: 2 models, a leads; paired by sample' and not paired.notes
+    (tmp_path/'b.jsonl').unlink()       # moved
+    assert leaderboard([a, b], 'guessing').notes == ('not compared by samples but by intervals: all, as the sample files of b are not at hand (none kept, moved, deleted or damaged)',)
     data = json.loads(json.dumps(found.to_dict()))
     assert data['verdict'] == 'worse' and data['metrics'][0]['degradation'] > 0
 
@@ -240,7 +350,7 @@ def test_a_figure_that_is_no_mean_is_not_taken_for_one(tmp_path):
     a, b = logged(tmp_path/'a.jsonl', errors), logged(tmp_path/'b.jsonl', errors + 0.5, skip={59})
     def rooted(r, value): return Run.from_dict({**r.to_dict(), 'points': [{**r.points[0].to_dict(), 'metrics': {**r.points[0].to_dict()['metrics'], 'error': {'value': value, 'lower': value - 0.1, 'upper': value + 0.1}}}]})
     found = compare_models(rooted(a, float(np.sqrt(np.mean(errors**2)))), rooted(b, float(np.sqrt(np.mean((errors[:59] + 0.5)**2))))).of('error')
-    assert found.method == 'intervals' and found.difference == found.after - found.before
+    assert found.method == 'different samples' and found.difference == found.after - found.before and found.verdict is Difference.UNKNOWN
 
 
 def test_few_samples_give_no_verdict(tmp_path):

@@ -734,14 +734,41 @@ print(from_function(lambda x: x*2, task='t', name='double', inputs='x').predict(
 
 def test_without_the_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch', None)
-    assert 'pip install' in refuses(ModelError, 'need PyTorch, which is not installed', from_huggingface, 'owner/name', task='monocular_depth').hint
+    assert 'calibrax[hub]' in refuses(ModelError, 'need PyTorch, which is not installed', from_huggingface, 'owner/name', task='monocular_depth').hint
     refuses(AdapterError, 'is no module of PyTorch', from_torch, np.copy, task='t', name='copy')
     from types import ModuleType
     monkeypatch.setitem(sys.modules, 'torch', ModuleType('torch'))
     monkeypatch.setitem(sys.modules, 'transformers', None)
-    assert 'calibrax[text]' in refuses(ModelError, 'need transformers, which is not installed', load_checkpoint, 'owner/name', task='monocular_depth').hint
+    assert 'calibrax[hub]' in refuses(ModelError, 'need transformers, which is not installed', load_checkpoint, 'owner/name', task='monocular_depth').hint
     refuses(ConfigError, 'is no kind of checkpoint', load_checkpoint, 'owner/name', task='monocular_depth', kind='audio')
     assert {t for k in CHECKPOINT_KINDS for t in k.tasks} == {'monocular_depth', 'object_segmentation', 'image_classification'}
+
+
+@pytest.mark.parametrize('name', ['./nofolder', '../nofolder', '/no/folder', '~/no/folder/of/mine', 'a/b/c'])
+def test_a_folder_that_is_not_there(name, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'torch', None)     # the folder is looked for first
+    monkeypatch.chdir(tmp_path)
+    assert 'save_pretrained' in refuses(ModelError, f'{name}: there is no such folder', from_huggingface, name, task='monocular_depth').hint
+    refuses(ModelError, 'need PyTorch', from_huggingface, '.', task='monocular_depth')      # this one is there
+
+
+def test_a_file_is_no_folder_of_a_checkpoint(tmp_path):
+    (tmp_path/'weights.bin').write_bytes(b'x')
+    refuses(ModelError, 'a checkpoint is a folder, and this is a file', from_huggingface, str(tmp_path/'weights.bin'), task='monocular_depth')
+
+
+@pytest.mark.parametrize('wrap', [from_flax, from_torch])
+def test_a_class_is_no_model(wrap):
+    error = refuses(AdapterError, 'Linear is a class, and a model is an object of it', wrap, nnx.Linear, task='t')
+    assert 'Linear(' in error.hint
+
+
+@pytest.mark.parametrize('wrap', [from_function, from_flax, from_torch])
+def test_help_explains_every_parameter(wrap):
+    import inspect
+    said = inspect.getdoc(wrap)
+    for name in inspect.signature(wrap).parameters: assert f'`{name}' in said, name
+    assert 'Raises `AdapterError`' in said and '(N, …)' in said and len(said.splitlines()[0]) < 90
 
 
 def test_parts_can_be_used_alone():

@@ -197,6 +197,100 @@ def test_samples_with_a_strange_place_count_in_the_mean_only(records):
     assert with_it.overall == without.overall and with_it.primary.value > 1000
     assert any('phase flood' in n for n in with_it.notes)
 
+def test_names_that_the_task_does_not_know_are_counted_and_named(records):
+    "Whoever writes `Easy` for `easy` has samples; a reason that says there are none would be no help"
+    wrong = [dataclasses.replace(r, difficulty='Easy') if r.difficulty == 'easy' else dataclasses.replace(r, phase=None) if r.index == len(records) - 1 else r for r in records]
+    report = deployment_readiness(wrong, task=Lower, model='m', splits='test')
+    unknown = '46 samples of 135 have a phase or difficulty that the task does not know, and are in no score of a phase or difficulty: ' \
+              '45 × difficulty Easy and 1 × no phase; the phases are clutter, interaction and clean, the difficulties are easy, medium and hard'
+    assert report.counts.unknown == unknown and unknown in report.notes
+    for text in (repr(report), report._repr_html_(), report.to_markdown(), report.to_html()): assert text.count('46 samples of 135') == 1
+    reason = report.weighted_phase_score.phases['clutter'].reason
+    assert reason.startswith('no sample of difficulty easy in phase clutter; ') and 'samples have difficulty Easy, which the task does not know' in reason
+    assert 'samples have no phase' in reason and unknown in repr(report.score_table())
+
+def test_all_samples_of_a_phase_have_an_unknown_difficulty():
+    class One(Lower): phases = ('p1',)
+    records = [SampleRecord(index=i, id=str(i), status='scored', batch=0, phase='p1', difficulty='silly', metrics={'error': float(i)}) for i in range(9)]
+    report = deployment_readiness(records, task=One, model='m')
+    assert report.weighted_phase_score.phases['p1'].reason == 'no sample of phase p1; samples have difficulty silly, which the task does not know'
+    assert report.counts.unknown.startswith('9 samples of 9 have') and 'the phase is p1, the difficulties are' in report.counts.unknown
+    assert report.primary.value == 4
+
+def test_names_that_are_all_known_are_not_remarked(records):
+    for task in (Lower, Levels, Plain): assert deployment_readiness(records, task=task, model='m', resamples=100).counts.unknown is None
+
+def test_the_first_lines_say_which_samples_the_scores_leave_out(records):
+    "A model that fails on what is hard is scored on the rest, and looks better for it"
+    failing = [dataclasses.replace(r, status='skipped', metrics={}, reason='no') if r.difficulty == 'hard' or r.index == 0 else r for r in records]
+    report = deployment_readiness(failing, task=Lower, model='m')
+    assert report.counts.warning == 'Scores leave out 46 of 135 samples: difficulty hard 45 of 45, easy 1 of 45; phase clutter 16 of 45, interaction 15 of 45, clean 15 of 45'
+    assert report.counts.warning in repr(report).splitlines()[1] and report.counts.warning in report.to_markdown().split('\n\n')[2]
+    page = report.to_html()
+    assert report.counts.warning in page[page.index('<header'):page.index('</header>')]
+    assert deployment_readiness(failing, task=Plain, model='m', resamples=100).counts.warning.startswith('Scores leave out 46 of 135')
+    whole = deployment_readiness(records, task=Lower, model='m', resamples=100)
+    assert whole.counts.warning == '' and whole.counts.where is None and 'leave out' not in repr(whole) + whole.to_markdown() + whole.to_html()
+    halves = [deployment_readiness([r for r in failing if (r.difficulty == 'hard') is h], task=Lower, model='m', splits=str(h), resamples=100) for h in (False, True)]
+    assert merge_reports(halves).counts == report.counts and DeploymentReadinessReport.from_json(report.to_json()).counts == report.counts
+
+def test_reasons_that_differ_in_numbers_or_names_are_one_kind(records):
+    changed = [dataclasses.replace(r, status='skipped', reason=f'({r.id}): found values from -{r.index + 4000}.5 to 1e-{r.index}, of float32') if r.index < 27 else
+               dataclasses.replace(r, status='skipped', reason='prediction has 12 values that are not finite') if r.index < 30 else r for r in records]
+    report = deployment_readiness(changed, task=Lower, model='m')
+    expected = '30 samples skipped, of 135: 27 × (…): found values from … to …, of float32; 3 × prediction has 12 values that are not finite'
+    assert expected in report.notes and expected in report.to_html() and expected in repr(report)
+
+class Bare(Lower): temporal, coherence = None, None
+
+def without_frames(records): return [dataclasses.replace(r, previous=None, temporal_stability=None, compensated=None, coherence_precision=None, coherence_recall=None) for r in records]
+
+def test_frames_and_geometry_have_no_line_where_a_task_has_none(records):
+    report = deployment_readiness(without_frames(records), task=Bare, model='m')
+    assert report.temporal_stability.unasked and report.geometric_coherence.unasked and report.summary()['TS'] is None
+    assert report.temporal_stability.score.reason == 'the task demo compares no frames' and report.geometric_coherence.score.reason == 'the task demo looks at no geometry'
+    for text in (repr(report), report._repr_html_(), report.to_markdown(), report.to_html()): assert not re.search('temporal stability|geometric coherence', text, re.I)
+    merged = merge_reports([deployment_readiness(without_frames([r for r in records if r.difficulty == d]), task=Bare, model='m', splits=d) for d in DIFFICULTIES])
+    assert merged.temporal_stability.unasked and merged.geometric_coherence.unasked
+    assert DeploymentReadinessReport.from_json(report.to_json()) == report
+
+@pytest.mark.parametrize('given, field', [({'temporal_stability': 0.9}, 0), ({'previous': '0'}, 0), ({'notes': {'temporal_stability': 'too dark'}}, 0),
+                                          ({'coherence_precision': 0.5}, 1), ({'notes': {'coherence': 'no geometry'}}, 1)])
+def test_one_record_that_knows_of_frames_or_geometry_brings_the_line_back(records, given, field):
+    of = without_frames(records)
+    report = deployment_readiness([*of[:-1], dataclasses.replace(of[-1], **given)], task=Bare, model='m', resamples=100)
+    names = ('temporal stability ↑', 'geometric coherence ↑')
+    assert [name in [row[0] for row in report.score_table().rows] for name in names] == [field == 0, field == 1]
+
+def test_a_task_that_compares_frames_says_so_also_where_none_was_compared(records):
+    class Frames(Bare): temporal, coherence = (lambda *a: None), (lambda *a: None)
+    report = deployment_readiness(without_frames(records), task=Frames, model='m')
+    rows = {row[0]: row[-1] for row in report.score_table().rows}
+    assert rows['temporal stability ↑'] == 'no frame was compared with the one before' and rows['geometric coherence ↑'] == 'no frame was compared with the edges of geometry'
+
+def test_the_way_to_a_missing_score_is_said_once(records):
+    report = split(records, 'hard')
+    rows = {row[0]: row[-1] for row in report.score_table().rows}
+    assert rows['S clutter'] == 'no sample of difficulty easy or medium in phase clutter; merge the runs of splits easy and medium'
+    assert {rows[name] for name in ('S interaction', 'S clean', 'S overall', 'Δ clutter → interaction', 'Δ interaction → clean')} == {'as for S clutter'}
+    assert 'merge the runs' in report.weighted_phase_score.phases['clean'].reason       # whole where it stands alone
+    assert repr(report.score_table()).count('merge the runs') == 1 and report.to_markdown().count('merge the runs') == 1
+
+def test_what_is_new_in_a_later_reason_is_said(records):
+    changed = [r for r in records if r.difficulty == 'hard'] + [dataclasses.replace(r, status='skipped', reason='no') for r in records if r.difficulty == 'easy' and r.phase == 'clean']
+    rows = {row[0]: row[-1] for row in deployment_readiness(changed, task=Lower, model='m', splits='hard').score_table().rows}
+    assert rows['S clean'] == 'no sample of difficulty medium in phase clean; none of 15 samples of phase clean, difficulty easy counts (15 skipped); merge the run of split medium'
+    assert rows['S interaction'] == 'as for S clutter'
+
+@pytest.mark.parametrize('task', [Lower, Plain, Levels])
+def test_values_that_are_all_equal_say_so_in_the_table(records, task):
+    report = deployment_readiness([dataclasses.replace(r, metrics={'error': 1.0}) for r in records], task=task, model='m')
+    row = report.score_table().rows[0]
+    assert row[2] == 'all equal' and row[-1] == 'all values are equal, which gives no interval' and 'all equal' in repr(report)
+    assert 'all equal' in report.to_markdown() and 'all equal' in report.to_html()
+    few = deployment_readiness(records[:2], task=task, model='m')
+    assert few.primary.interval() == '–'
+
 def test_pairs_never_cross_a_scene_or_a_phase(records):
     first = next(r for r in records if r.phase == 'clean')
     crossing = dataclasses.replace(first, previous=records[0].id, temporal_stability=0.0)

@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 import calibrax
 from calibrax.bench.datasets import BenchmarkDataset, SampleEntry
 from calibrax.bench.metrics import MetricCalculator, register_calculator
-from calibrax.bench.models import from_function
+from calibrax.bench.configuration import BenchConfig
+from calibrax.bench.models import from_flax, from_function
+from calibrax.bench.pipeline import run_task
 from calibrax.bench.results import read_result
-from calibrax.bench.runner import BenchmarkRunner
-from calibrax.bench.sample_log import LogHeader, SampleLog, read_log
+from calibrax.bench.runner import BenchmarkRunner, job_of
+from calibrax.bench.sample_log import LogHeader, SampleLog, model_fingerprint, read_log
 from calibrax.bench.samples import Sample, SampleRecord, TemporalScore
 from calibrax.bench.tasks import TaskSpec, register_task
 from calibrax.core.errors import CalibraxError, ConfigError, CorruptRunError, DatasetError, StoreError
@@ -220,10 +222,113 @@ def test_no_room_on_the_disk_is_said_and_gone_on_with(finished, tmp_path):
 
 def test_a_finished_run_is_read_and_not_run_again(tmp_path):
     result = runner(tmp_path, 50).run()
-    calls = []
-    silent = from_function(lambda x: calls.append(1), task='resumed', name='noisy', inputs='x')
+    silent = model()
+    silent.invoke = lambda batch: pytest.fail('it was run')
     again = BenchmarkRunner(silent, data(50), TASK, batch_size=4, folder=tmp_path, resume=True).run()
-    assert again == result and not calls
+    assert again == result
+
+
+# --- the model has changed since ------------------------------------------------------------------------------------------
+
+def weighted(weights, plus=0.0): return from_function(lambda x: x @ weights + plus, task='resumed', name='noisy', inputs='x')
+
+def resumed_by(folder, made, **options): return BenchmarkRunner(made, data(50), TASK, batch_size=4, folder=folder, resume=True, **options).run()
+
+@pytest.mark.parametrize('left', [100, 100_000], ids=['interrupted', 'finished'])
+def test_another_state_of_the_model_is_refused(tmp_path, left):
+    ones = np.ones(4, np.float32)
+    result = BenchmarkRunner(weighted(ones), data(50), TASK, batch_size=4, folder=tmp_path).run()
+    log = tmp_path/'samples.jsonl'
+    log.write_bytes(b''.join(log.read_bytes().splitlines(keepends=True)[:left//5]))
+    before = log.read_bytes()
+    other_code = from_function(lambda x: x @ ones - 0.0, task='resumed', name='noisy', inputs='x')
+    for changed in (weighted(ones*2), weighted(ones, 1.0), other_code, model()):
+        with pytest.raises(ConfigError, match='noisy in another state') as e: resumed_by(tmp_path, changed)
+        assert 'the model has changed since: another output folder' in e.value.hint and log.read_bytes() == before
+    assert resumed_by(tmp_path, weighted(ones.copy())).aggregated == result.aggregated
+
+def test_the_folder_and_the_name_of_a_job_do_not_depend_on_the_fingerprint():
+    ones = np.ones(4, np.float32)
+    assert job_of(weighted(ones), data(50), TASK).id == job_of(weighted(ones*2), data(50), TASK).id
+
+def test_plugin_files_are_in_the_fingerprint(tmp_path):
+    plugin = write(tmp_path/'plugin.py', b'K = 1\n')
+    resumed_by(tmp_path/'a', model(), plugins=(plugin,))
+    resumed_by(tmp_path/'a', model(), plugins=(write(tmp_path/'renamed.py', b'K = 1\n'),))
+    plugin.write_bytes(b'K = 2\n')
+    with pytest.raises(ConfigError, match='in another state'): resumed_by(tmp_path/'a', model(), plugins=(plugin,))
+
+def test_the_fingerprint_is_the_same_in_every_process():
+    code = f'import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_bench_resume as t; print(t.model_fingerprint(t.stateful()))'
+    env = {**os.environ, 'PYTHONPATH': str(Path(calibrax.__file__).parents[1])}
+    found = {subprocess.run([sys.executable, '-c', code], env={**env, 'PYTHONHASHSEED': seed}, capture_output=True, text=True, check=True).stdout.strip() for seed in ('1', '2')}
+    assert found == {model_fingerprint(stateful())}
+
+SCALE = 2.0
+class Stateful:
+    "Everything that differs from process to process, or from call to call, beside weights"
+    def __init__(self, scale=1.0): self.weights, self.scale, self.rng, self.calls = {'w': np.eye(4)}, scale, np.random.default_rng(), 0
+    def __call__(self, x):
+        self.calls += 1
+        if 'a' in {'a', 'b', 'c'}: return (x @ self.weights['w']).sum(1)*self.scale*SCALE + self.rng.normal()
+
+def stateful(**options): return from_function(Stateful(**options), task='resumed', name='noisy', inputs='x')
+
+def test_what_changes_while_it_runs_is_no_other_model(monkeypatch):
+    used = stateful()
+    before = model_fingerprint(used)
+    for _ in range(3): used.model(np.ones((2, 4)))
+    assert model_fingerprint(used) == before == model_fingerprint(stateful())
+    used.model.weights['w'][0, 0] = 7
+    assert before not in (model_fingerprint(used), model_fingerprint(stateful(scale=3.0)))
+    monkeypatch.setitem(globals(), 'SCALE', 5.0)
+    assert model_fingerprint(stateful()) != before
+
+def test_weights_of_flax_are_in_the_fingerprint():
+    nnx = pytest.importorskip('flax.nnx', reason='modules of Flax need flax')
+    def made(seed): return from_flax(nnx.Linear(4, 1, rngs=nnx.Rngs(seed)), task='resumed', name='noisy', inputs='x')
+    assert model_fingerprint(made(0)) == model_fingerprint(made(0)) != model_fingerprint(made(1))
+
+def test_a_model_that_its_set_up_changes_goes_on_in_the_same_process(tmp_path):
+    class Late:
+        def __call__(self, x): return x @ self.weights
+    def load(model, seed): model.weights = np.full(4, seed + 1.0)
+    late = from_function(Late(), task='resumed', name='late', inputs='x', setup_hook=load)
+    result = resumed_by(tmp_path, late)
+    assert resumed_by(tmp_path, late) == result == resumed_by(tmp_path, from_function(Late(), task='resumed', name='late', inputs='x', setup_hook=load))
+
+
+# --- said -----------------------------------------------------------------------------------------------------------------
+
+def cut(folder, lines):
+    log = Path(folder)/'samples.jsonl'
+    log.write_bytes(b''.join(log.read_bytes().splitlines(keepends=True)[:lines]))
+
+def test_how_much_was_there_is_said(tmp_path, caplog, capfd):
+    caplog.set_level('INFO', 'calibrax')
+    runner(tmp_path, 50, resume=True).run()
+    assert 'no sample was there' in caplog.text
+    cut(tmp_path, 2 + 5*4)
+    capfd.readouterr()
+    runner(tmp_path, 50, resume=True, progress=True).run()
+    assert '16 of 50 samples were there (4 of 13 batches)' in caplog.text and 'resumed, noisy (16 of 50 samples were there): ' in capfd.readouterr().err
+    runner(tmp_path, 50, resume=True).run()
+    assert 'all 50 samples were there' in caplog.text and not [r for r in caplog.records if r.levelname == 'WARNING']
+
+def test_going_on_with_what_is_not_deterministic_is_warned_of(tmp_path, caplog):
+    resumed_by(tmp_path, stateful())
+    assert not caplog.records
+    cut(tmp_path, 2 + 5*4)
+    assert resumed_by(tmp_path, stateful()).deterministic is False and 'not deterministic' in caplog.text
+
+def test_an_unfinished_run_beside_is_named(tmp_path, caplog):
+    def asked(batch_size): return BenchConfig(model_name='majority', limit=12, batch_size=batch_size, output=tmp_path, resume=True, flops=False)
+    first = run_task('image_classification', asked(4))
+    run_task('image_classification', asked(6))
+    assert not caplog.records       # the one beside is finished
+    cut(first.paths['samples'].parent, 7)
+    run_task('image_classification', asked(3))
+    assert 'An unfinished run of another job is beside it' in caplog.text and 'batch_size 4 there, 3 here' in caplog.text
 
 def test_metrics_of_the_whole_are_in_the_lines(finished):
     _, lines, result = finished

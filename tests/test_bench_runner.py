@@ -15,7 +15,7 @@ from calibrax.bench.progress import Progress
 from calibrax.bench.results import EvaluationResult, metric_interval, read_result
 from calibrax.bench.runner import BenchmarkRunner, job_of
 from calibrax.bench.sample_log import BatchTiming, Job, ModelFacts
-from calibrax.bench.samples import Sample, SampleRecord, TemporalScore
+from calibrax.bench.samples import Sample, SampleRecord, TemporalScore, group_reasons
 from calibrax.bench.tasks import TaskSpec, register_task
 from calibrax.core.display import format_si
 from calibrax.core.errors import CalibraxError, ConfigError, DatasetError, MetricError, ModelError, StoreError
@@ -140,8 +140,23 @@ def test_predictions_of_the_wrong_kind():
     with pytest.raises(DatasetError, match='the truth is negative'): run(a_data=data(3, lambda i: sample(i, targets={'truth': np.float32(-1)})))
 
 def test_many_different_reasons_are_told_in_short():
-    result = run(a_data=data(40, lambda i: sample(i) if i < 5 else (_ for _ in ()).throw(DatasetError(f'fault {i}', hint='mend it'))))
+    result = run(a_data=data(40, lambda i: sample(i) if i < 5 else (_ for _ in ()).throw(DatasetError(f'fault {chr(97 + i)}', hint='mend it'))))
     assert len(result.reasons) == 11 and result.reasons['other reasons'] == 25 and sum(result.reasons.values()) == 35
+
+def test_reasons_that_differ_in_ids_and_numbers_are_one():
+    result = run(a_data=data(40, lambda i: sample(i) if i < 4 else (_ for _ in ()).throw(DatasetError(f"sample 's{i:03}': found values from -{i*7.5} to 9", hint='mend it'))))
+    assert result.reasons == {"sample '…': found values from … to 9": 36} and '36 × sample' in repr(result)
+
+@given(st.lists(st.tuples(st.sampled_from(['found {} values', 'depth {} m of ({})', 'NaN', '{}']), st.integers(-10**6, 10**6) | st.floats(allow_nan=False, allow_infinity=False)), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_groups_of_reasons_are_by_their_words(told):
+    groups = group_reasons([words.format(n, n) for words, n in told])
+    assert sum(groups.values()) == len(told) and len(groups) == len({words for words, _ in told})
+    assert list(groups.values()) == sorted(groups.values(), reverse=True)
+
+def test_groups_keep_what_is_the_same_and_types_apart():
+    assert group_reasons(['3 of 9 (s1)', '4 of 9 (s2)'], ['s1', 's2']) == {'… of 9 (…)': 2}
+    assert group_reasons(['float32', 'float64', 'read clean'], ['a', 'b', 'clean']) == {'float32': 1, 'float64': 1, 'read clean': 1}
 
 def test_the_same_reason_of_many_samples_is_one_reason():
     def stumbles(x):
@@ -251,6 +266,32 @@ def test_calls_that_were_held_up_do_not_decide_the_throughput():
     def timed(held): return summarize_efficiency([BatchTiming(batch=i, samples=8, rows=8, invoke_ms=900 if i in held else 4, total_ms=5 if i not in held else 901) for i in range(20)], batch_size=8)
     calm, noisy = timed(()), timed((3, 11))
     assert noisy.throughput == calm.throughput == 2000 and noisy.latency_ms_mean > 10*calm.latency_ms_mean and noisy.throughput_end_to_end < calm.throughput_end_to_end/10
+
+@pytest.mark.parametrize(('calls', 'of_95', 'of_99'), [
+    (1, 'of a single call', 'of a single call'), (6, 'the largest of 6 calls', 'the largest of 6 calls'), (19, 'the largest of 19 calls', 'the largest of 19 calls'),
+    (20, '', 'the largest of 20 calls'), (99, '', 'the largest of 99 calls'), (100, '', '')])
+def test_percentiles_of_few_calls_are_marked(calls, of_95, of_99):
+    e = summarize_efficiency([BatchTiming(batch=i, samples=8, rows=8, invoke_ms=4 + i, total_ms=5) for i in range(calls)], batch_size=8)
+    remarks = {row[0]: row[2] for row in e.table().rows}
+    assert [remarks[f'latency of a {what}, p{q}'] for what in ('sample', 'call') for q in (95, 99)] == [of_95, of_99]*2
+    assert f'percentiles are of {calls} call' in repr(e) and not remarks['latency of a call, median']
+
+def test_counts_are_whole_numbers_and_operations_have_prefixes():
+    e = summarize_efficiency([BatchTiming(batch=0, samples=8, rows=8, invoke_ms=4, total_ms=5)], ModelFacts(parameters=11164, flops_per_sample=9135144.44), batch_size=8)
+    result = dataclasses.replace(run(), efficiency=e)
+    for shown in (repr(e), repr(result)): assert '11,164' in shown and '9.14 MFLOP' in shown and '11164.00' not in shown
+    assert 'p95 and p99: of a single call' in repr(result)
+
+def test_a_metric_without_an_interval_says_why():
+    result = run(a_data=data(20))
+    assert result.no_interval == {'error': 'all 20 values are equal', 'spread': 'it is no mean over the samples', 'even': 'all 20 values are equal'}
+    assert 'none: all 20 values are equal' in repr(result) and EvaluationResult.from_json(result.to_json()) == result
+    assert 'only 3' in run(model(lambda x: x.sum(1) + np.sin(x[:, 0])), data(3)).no_interval['error']
+
+def test_a_metric_that_no_sample_defines_is_not_defined():
+    result = run(model(lambda x: x.sum(1) + 1000))
+    assert result.undefined['even'] == 20 and 'even' not in result.no_interval
+    assert [row[1:] for row in result.table().rows if row[0].startswith('even')] == [('not defined', '', '0')] and 'NaN' not in repr(result.table())
 
 def test_what_could_not_be_found_out_has_a_reason():
     "A model that fails at every whole batch, and works sample by sample"

@@ -323,6 +323,7 @@ def test_a_failure_does_not_stop_the_others(plugin, tmp_path):
     assert [f.job.model.name for f in found.failures] == ['broken', 'nan', 'wrong'] and len(told) == 4
     assert 'no weights here' in found.failures[0].reason and found.failures[0].kind == 'ModelError'
     assert all(f.hint and f.reason for f in found.failures)
+    assert 'in broken' in found.failures[0].trace and found.failures[0].trace.strip().endswith('RuntimeError: no weights here')
     assert 'no weights here' in repr(found) and '3 failed' in found.table().caption
     data = json.loads(json.dumps(found.to_dict()))
     assert [j['model'] for j in data['jobs']] == ['half'] and len(data['failures']) == 3
@@ -332,6 +333,7 @@ def test_what_is_wrong_with_the_choices_is_said_before_anything_runs(plugin, tmp
     cases = [(dict(task='halvin'), RegistryError, 'halvin'), (dict(models=[]), ConfigError, 'models'), (dict(models=[3]), ConfigError, 'is no model'), (dict(batch_size=0), ConfigError, 'batch_size'),
              (dict(batchsize=4), ConfigError, "no option 'batchsize'"), (dict(seeds=-1), ConfigError, 'seed'), (dict(seeds=()), ConfigError, 'seeds'), (dict(retries=-1), ConfigError, 'retries'),
              (dict(splits=()), ConfigError, 'splits'), (dict(kind='odd'), ConfigError, 'kind'), (dict(model_name='half'), ConfigError, 'a sweep varies it'),
+             (dict(models=['half', ('noisy', {'widht': 1})]), ConfigError, "no option 'widht'"), (dict(models=['half', 'fragile']), ConfigError, 'to be told folder'),
              (dict(plugins='nowhere.py'), ConfigError, 'no plugin'), (dict(models='hafl'), RegistryError, 'hafl'), (dict(splits='esay'), ConfigError, 'esay')]
     for change, kind, said in cases:
         asked = {'task': 'halving', 'models': 'half', 'splits': 'easy', 'seeds': 0, 'plugins': plugin, 'output': tmp_path/'results', **change}
@@ -406,6 +408,29 @@ def test_splits_merge_into_one_report_and_seeds_do_not(here):
         means = {d: statistics.fmean(r.metrics['error'] for _, r in records if (r.phase, r.difficulty) == (phase, d)) for d in ('easy', 'hard')}
         for d, mean in means.items(): assert math.isclose(report.weighted_phase_score.cell(phase, d).score.value, mean, rel_tol=1e-9)
 
+
+def test_reports_are_titled_with_the_seed_and_counts_are_whole_numbers(here):
+    found = here[0]
+    assert [r.model for r in found.reports.values()] == list(found.reports) and '(seed 1)' in found.reports['half (seed 1)'].title
+    rate, scored, left = (found.table().columns.index(name) for name in ('throughput ↑ [1/s]', 'scored', 'left out'))
+    for row in found.table().rows: assert row[scored] == '40' and row[left] == '0' and ('.' not in row[rate] or float(row[rate]) < 100)
+
+def test_what_is_kept_of_jobs(plugin, tmp_path):
+    from calibrax.bench.planning import jobs_to_resume, kept_job, kept_jobs
+    swept(plugin, tmp_path, ['half', ('noisy', {'width': 1})], 'easy', 0, batch_size=8)
+    assert [str(k) for k in kept_jobs(tmp_path/'results')] == ['half, easy, seed 0, batches of 8: 40 of 40 samples', 'noisy width=1, easy, seed 0, batches of 8: 40 of 40 samples']
+    assert kept_jobs(tmp_path/'nowhere') == []
+    def jobs(*models, **options): return sweep_jobs('halving', list(models), 'easy', 0, **{'plugins': str(plugin), 'output': tmp_path/'results', 'batch_size': 8, 'resume': True, **options})
+    assert [(p.job.label, p.state, p.kept) for p in jobs_to_resume(jobs('slow', 'half', 'broken'))] == [('half, easy, seed 0', 'finished', 40)]
+    assert jobs_to_resume(jobs('slow', 'broken')) == []        # the broken one is told of when it is run
+    with pytest.raises(ConfigError, match='there is nothing of slow') as e: jobs_to_resume(jobs('slow'))
+    assert "model 'half' there, 'slow' here" in e.value.message
+    log = tmp_path/'results'/'log'/'samples.jsonl'
+    log.parent.mkdir()
+    log.write_text('')
+    assert kept_job(log.parent) is None
+    log.write_text('{"no": "log"}\n')
+    assert len(kept_jobs(tmp_path/'results')) == 2
 
 def test_means_over_seeds(here):
     found = {(s.model, s.split): s for s in here[0].over_seeds()}

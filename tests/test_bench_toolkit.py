@@ -271,6 +271,24 @@ def test_a_task_may_change_what_is_run_and_common_choices_will_do():
     assert run_task(dataclasses.replace(spec, run=run_task), Scaled(model=thirds())).result.model == 'third'     # the shared steps
     with fails(ConfigError, 'Scaled', 'Stranger'): run_task(spec, Stranger(model=thirds()))
 
+@pytest.mark.parametrize('given', ['knn', None, {'model_name': 'knn'}])
+def test_a_call_without_a_config_is_told_what_to_write(given):
+    for asked in (run_task, run_pipeline):
+        with fails(ConfigError, 'expected a BenchConfig', "run_task('thirds', BenchConfig(model_name="): asked('thirds' if asked is run_task else get_task('thirds'), given)
+    with fails(ConfigError, "BenchConfig(model_name='knn')"): run_task('thirds', 'knn')
+
+@pytest.mark.parametrize('record', [BenchConfig, Sample])
+def test_help_explains_every_field(record):
+    unexplained = [f.name for f in dataclasses.fields(record) if f'`{f.name}`' not in record.__doc__]
+    assert not unexplained
+
+def test_built_in_tasks_say_what_a_prediction_must_be():
+    for name in BUILT_IN:
+        spec = get_task(name)
+        if name == 'image_classification' and not spec.prediction: continue     # its page says it
+        assert any(word in spec.prediction for word in ('shape', 'vector', 'array')) and spec.prediction in repr(spec), name
+    assert 'prediction' not in repr(get_task('thirds'))
+
 def test_the_split_of_a_manifest_is_the_one_that_was_asked_for(tmp_path):
     manifest = write_manifest(halves(BenchConfig(model=thirds(), split='other')), tmp_path)
     assert open_dataset('thirds', BenchConfig(model=thirds(), manifest=manifest, split='other', limit=3)).split == 'other'

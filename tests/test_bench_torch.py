@@ -299,6 +299,17 @@ def test_gray_images_and_other_modalities(saved):
     with pytest.raises(AdapterError, match='a picture has shape'): model.predict([Sample(id='f', inputs={'image': np.zeros((8, 8, 3), np.float32)})])
 
 
+def test_a_class_is_no_model():
+    with pytest.raises(AdapterError, match='Linear is a class, and a model is an object of it') as caught: from_torch(torch.nn.Linear, task='image_classification')
+    assert 'model = Linear(' in caught.value.hint
+
+
+@needs_transformers
+def test_a_folder_that_is_not_there(tmp_path):
+    for name in (str(tmp_path/'none'), './nofolder'):
+        with pytest.raises(ModelError, match='there is no such folder'): from_huggingface(name, task='image_classification')
+
+
 @needs_transformers
 def test_half_precision_of_a_checkpoint(saved):
     model = from_huggingface(saved(tiny_classifier), task='image_classification', dtype='bfloat16')

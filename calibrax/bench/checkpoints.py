@@ -148,7 +148,7 @@ class Checkpoint:
 
 def _transformers() -> Any:
     "The package; raises `ModelError` where it, or PyTorch, is missing"
-    hint = f'{install_hint("text")}, and pip install torch (pytorch.org says which for your GPU)'
+    hint = f'{install_hint("hub")} (it brings transformers), and pip install torch (pytorch.org says which for your GPU)'
     try: import torch     # noqa: F401
     except ImportError as e: raise ModelError('checkpoints of the Hugging Face hub need PyTorch, which is not installed', hint=hint) from e
     try: import transformers     # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -177,6 +177,14 @@ def _commit_of(source: str, asked: Mapping[str, Any]) -> str | None:
     found = re.search(r'snapshots/([0-9a-f]{40})/', Path(file).as_posix())
     return found[1] if found else None
 
+def _named_folder(checkpoint: str) -> Path:
+    "The folder that a checkpoint names; raises `ModelError` where it can be nothing else and is not there"
+    folder = Path(checkpoint).expanduser()
+    if not folder.is_dir() and (checkpoint.startswith(('.', '/', '~')) or '\\' in checkpoint or folder.is_absolute() or len(folder.parts) > 2):
+        raise ModelError(f'{checkpoint}: {"a checkpoint is a folder, and this is a file" if folder.exists() else "there is no such folder"}',
+                         hint='give the folder that save_pretrained of model and image processor wrote, or a repository of the hub as owner/name', details={'checkpoint': checkpoint})
+    return folder
+
 def load_checkpoint(
     checkpoint: str, # a repository such as `owner/name`, or a folder
     *,
@@ -191,8 +199,7 @@ def load_checkpoint(
 
     Raises `ConfigError` for an unknown kind, `ModelError` where a package is missing or the checkpoint is of another kind, and
     `DownloadError` when it cannot be fetched."""
-    kinds, transformers = _kinds_for(task, kind), _transformers()
-    folder = Path(checkpoint).expanduser()
+    kinds, folder, transformers = _kinds_for(task, kind), _named_folder(checkpoint), _transformers()
     source: Any = str(folder) if folder.is_dir() else checkpoint
     asked = {'revision': revision, 'cache_dir': cache_dir, 'local_files_only': bool(offline_reason())}
     try:

@@ -91,10 +91,48 @@ def task_arguments(
     hints = get_type_hints(config)
     return tuple(_argument(f, hints[f.name]) for f in own)
 
+# %% ../../nbs/bench/configuration.ipynb #679dad2e
+class _Choices:
+    "How choices are told"
+    @property
+    def model_label(self) -> str: # e.g. `unet_depth`
+        "What the model is called."
+        config: Any = self
+        return str(config.model_name or config.hf_checkpoint or getattr(config.model, 'name', type(config.model).__name__))
+
+    def choices(self) -> dict[str, Any]: # plain values, as JSON takes them
+        "What was chosen, without what is not given."
+        config: Any = self
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(config) if f.name != 'model'}
+        kept = {name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+                for name, value in plain.items() if value is not None}
+        return {'model': self.model_label, **kept}
+
+    def table(self) -> Table: # one row for each choice that is not the default
+        "What was chosen, as far as it is not what everybody gets."
+        config: Any = self
+        usual = {f.name: f.default for f in dataclasses.fields(config)} | {'model_options': {}, 'plugins': []}
+        return Table(('choice', 'value'), tuple((name, str(value)) for name, value in self.choices().items() if value != usual[name] and name != 'model_name'))
+
+    def __repr__(self) -> str: return repr(self.table())
+    def _repr_html_(self) -> str: return self.table()._repr_html_()
+
 # %% ../../nbs/bench/configuration.ipynb #77d80eb2
 @dataclass(frozen=True, kw_only=True, repr=False)
-class BenchConfig:
-    "What one benchmark call is asked for; raises `ConfigError` for choices that are wrong or contradict each other."
+class BenchConfig(_Choices):
+    """What one benchmark call is asked for; raises `ConfigError` for choices that are wrong or contradict each other.
+
+    One model: `model` (an object), `model_name` (registered) or `hf_checkpoint` (a name of the hub, or a folder);
+    `model_options` are what its factory takes, such as `{'k': 5}`.
+    One source of data: `manifest` (a folder's), `repo` (`owner/name` on the hub, at `revision`, kept in `cache_dir`), or
+    else what the task makes; `verify` checks the contents of all its files, `split` is which part of it, and `limit` takes
+    only the first so many samples.
+    How it runs: `batch_size` samples at once, on `device` (`auto`, `cpu`, `gpu`, `gpu:1`, `tpu`), which must be there with
+    `strict_device`; `seed` for everything random; `on_error` is `skip` (count bad samples, go on) or `raise`; `warmup`
+    batches untimed first; `flops` counts operations, `energy` measures joules; `progress` is None for terminals only.
+    What is kept: a folder in `output`, with every prediction if `save_predictions`; `resume` goes on with what is there,
+    if the model is the same still; `store` is a store of runs that gets the run.
+    `plugins` are files of Python that register tasks, metrics and models, loaded first."""
     model: Any = None # a `BenchmarkableModel`; or …
     model_name: str | None = None # … the name of a registered one; or …
     hf_checkpoint: str | None = None # … a checkpoint of Hugging Face, by name or folder
@@ -104,6 +142,7 @@ class BenchConfig:
     repo: str | None = None # data on the hub: its repository, `owner/name`
     revision: str | None = None # of the repository; the newest when not given
     cache_dir: str | Path | None = None # where downloads are kept; the cache of calibrax when not given
+    verify: bool = False # whether the contents of all files of the data are checked, however large; small data always is
     limit: int | None = None # only the first so many samples
     batch_size: int = 1 # samples that the model sees at once
     device: str = 'auto' # `auto`, `cpu`, `gpu`, `tpu`, or one of several as `gpu:1`
@@ -131,23 +170,3 @@ class BenchConfig:
             if name != 'limit' or self.limit is not None: object.__setattr__(self, name, whole_number(name, getattr(self, name), least, hint))
         if self.on_error not in ('skip', 'raise'): raise _refuse('on_error', 'skip or raise', self.on_error, 'skip counts bad samples, raise stops at the first')
         for argument in task_arguments(type(self)): argument.check(getattr(self, argument.name))
-
-    @property
-    def model_label(self) -> str: # e.g. `unet_depth`
-        "What the model is called."
-        return str(self.model_name or self.hf_checkpoint or getattr(self.model, 'name', type(self.model).__name__))
-
-    def choices(self) -> dict[str, Any]: # plain values, as JSON takes them
-        "What was chosen, without what is not given."
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'model'}
-        kept = {name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
-                for name, value in plain.items() if value is not None}
-        return {'model': self.model_label, **kept}
-
-    def table(self) -> Table: # one row for each choice that is not the default
-        "What was chosen, as far as it is not what everybody gets."
-        usual = {f.name: f.default for f in dataclasses.fields(self)} | {'model_options': {}, 'plugins': []}
-        return Table(('choice', 'value'), tuple((name, str(value)) for name, value in self.choices().items() if value != usual[name] and name != 'model_name'))
-
-    def __repr__(self) -> str: return repr(self.table())
-    def _repr_html_(self) -> str: return self.table()._repr_html_()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SampleEntry', 'BenchmarkDataset', 'SUFFIXES', 'DatasetInfo', 'Manifest', 'ManifestSample', 'Modality', 'Sample',
-           'TarShards', 'Verification', 'camera_matrix', 'checked', 'counts_table', 'decode', 'infer_modalities',
-           'make_manifest', 'manifest_info', 'pose_matrix', 'verify_manifest', 'write_manifest']
+           'TarShards', 'Verification', 'camera_matrix', 'checked', 'counts_table', 'data_identity', 'decode',
+           'infer_modalities', 'make_manifest', 'manifest_info', 'pose_matrix', 'verify_manifest', 'write_manifest']
 
 # %% ../../nbs/bench/datasets.ipynb #eba443b2
 import functools
@@ -22,7 +22,7 @@ import numpy as np
 
 from .arrays import SUFFIXES, camera_matrix, checked, decode, infer_modalities, pose_matrix
 from .folders import make_manifest
-from .inventory import DatasetInfo, Verification, counts_table, manifest_info, snapshot_revision, verify_manifest
+from .inventory import DatasetInfo, Verification, counts_table, data_identity, manifest_info, snapshot_revision, verify_manifest
 from .manifest import Kind, Manifest, ManifestSample, Modality, check_task, dataset_folder, manifest_file, read_manifest
 from .samples import Sample
 from .shards import TarShards, open_file
@@ -72,11 +72,12 @@ class _Loads:
         identity: str, # a hash or version of what it holds
         modalities: Mapping[str, Modality] | None = None, # what every sample has; read off the first when not given
         revision: str | None = None, # the commit that it is from
+        covers: str = '', # what the identity is a hash of, in words
     ):
         for what, text in (('task', task), ('name', name), ('split', split), ('identity', identity)):
             if not isinstance(text, str) or not text: raise DatasetError(f'{what}: expected text, found {text!r}', hint=f'give the {what} of the dataset')
         if not callable(load): raise DatasetError(f'load: expected a function, found {type(load).__name__}', hint='give a function that makes the sample of an index')
-        self.task, self.name, self.split, self.identity, self.revision = task, name, split, identity, revision
+        self.task, self.name, self.split, self.identity, self.revision, self.covers = task, name, split, identity, revision, covers
         self.entries, self.declared, self._load, self._seen = _entries(entries), modalities, load, modalities
 
     @property
@@ -214,15 +215,16 @@ class BenchmarkDataset(_Shown):
     def from_manifest(cls,
         path: str | os.PathLike[str], # a manifest, or the folder that has one
         *,
-        verify: bool = False, # whether sizes and hashes of all files are checked first
+        verify: bool = False, # whether the contents of all files are checked, however large they are; then none may be missing
     ) -> 'BenchmarkDataset': # nothing is loaded yet
-        "The samples that a manifest names; raises `ManifestError`, or with `verify` `DatasetError` for the first file that is wrong."
-        file = manifest_file(path)
-        manifest, place = read_manifest(file), dataset_folder(file)
+        """The samples that a manifest names; sizes of files are checked, and contents of the smallest up to 256 MiB, or of all with `verify`.
+
+        `covers` says what was looked at. Raises `ManifestError`, and `DatasetError` for a file that changed; a missing one fails when its sample is loaded."""
+        manifest, place = read_manifest(file := manifest_file(path)), dataset_folder(file)
         check_task(manifest, str(file))
-        if verify: verify_manifest(file).require()
+        found = data_identity(file, verify=verify, manifest=manifest)
         return cls(task=manifest.task, name=manifest.name, split=manifest.split, entries=manifest.samples, load=_ManifestLoader(manifest, place, str(file)),
-                   identity=manifest.identity(), modalities=manifest.modalities, revision=snapshot_revision(place))
+                   identity=found.identity, covers=found.covers, modalities=manifest.modalities, revision=snapshot_revision(place))
 
     @classmethod
     def from_samples(cls,
@@ -256,9 +258,9 @@ class BenchmarkDataset(_Shown):
     ) -> 'BenchmarkDataset': # with these samples only
         "Some of the samples."
         numbers = tuple(self._number(i) for i in indices)
-        digest = hashlib.sha256(json.dumps([self.identity, numbers]).encode()).hexdigest()[:16]
-        return BenchmarkDataset(task=self.task, name=self.name, split=self.split, entries=[self.entries[i] for i in numbers], load=functools.partial(_nth, self._load, numbers),
-                                identity=digest, modalities=self.declared, revision=self.revision)
+        digest = hashlib.sha256(json.dumps([self.identity, numbers]).encode()).hexdigest()[:16] + '-partial'*self.identity.endswith('-partial')
+        entries, load = [self.entries[i] for i in numbers], functools.partial(_nth, self._load, numbers)
+        return BenchmarkDataset(task=self.task, name=self.name, split=self.split, entries=entries, load=load, identity=digest, covers=self.covers, modalities=self.declared, revision=self.revision)
 
     def take(self,
         limit: int | None, # how many; None for all
@@ -268,5 +270,5 @@ class BenchmarkDataset(_Shown):
         return self if limit is None or limit >= len(self) else self.select(range(limit))
 
 # %% ../../nbs/bench/datasets.ipynb #dd5735f1
-_all_ = ['SUFFIXES', 'DatasetInfo', 'Manifest', 'ManifestSample', 'Modality', 'Sample', 'TarShards', 'Verification', 'camera_matrix', 'checked', 'counts_table', 'decode',
+_all_ = ['SUFFIXES', 'DatasetInfo', 'Manifest', 'ManifestSample', 'Modality', 'Sample', 'TarShards', 'Verification', 'camera_matrix', 'checked', 'counts_table', 'data_identity', 'decode',
          'infer_modalities', 'make_manifest', 'manifest_info', 'pose_matrix', 'verify_manifest', 'write_manifest']

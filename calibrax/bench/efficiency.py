@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # %% ../../nbs/bench/efficiency.ipynb #75dc9a9e
 @record
 class Efficiency(Record):
-    "What an evaluation cost. A figure that is None has its reason in `unavailable`."
+    "What an evaluation cost. A figure that is None has its reason in `unavailable`; `tail` says what percentiles of few calls are."
     batch_size: int # rows of a call
     batches: int # calls that were timed
     warmup_batches: int = 0 # calls before, which are in no figure
@@ -53,11 +53,20 @@ class Efficiency(Record):
     energy_joules_per_sample: float | None = None # its share
     unavailable: Mapping[str, str] = field(default_factory=FrozenDict) # name of a figure that is None → why
 
+    def tail(self,
+        percent: int, # 95 or 99
+    ) -> str: # e.g. `the largest of 6 calls`; empty where there are calls enough
+        "What is to be said of a percentile: of so few calls it is hardly more than the largest."
+        few = 0 < self.batches < round(100/(100 - percent))
+        return f'the largest of {self.batches} calls' if few and self.batches > 1 else 'of a single call' if few else ''
+
     def table(self) -> Table: # one row for each figure
-        "The figures with their units; what is missing has its reason."
-        rows = [(name, show(value), '' if value is not None else self.unavailable.get(key, ''))
+        "The figures with their units; what is missing has its reason, and percentiles say of how many calls they are."
+        tails = {f'{key}latency_ms_p{q}': self.tail(q) for key in ('', 'batch_') for q in (95, 99)}
+        rows = [(name, show(value), tails.get(key, '') if value is not None else self.unavailable.get(key, ''))
                 for key, name, show in _ROWS if (value := getattr(self, key)) is not None or key in self.unavailable]
-        return Table(('figure', 'value', 'why there is none'), tuple(rows), f'{self.batches} calls of {self.batch_size} timed, {self.warmup_batches} before them left out', widest=80)
+        calls = f'{self.batches} call{"s"*(self.batches != 1)}'
+        return Table(('figure', 'value', 'remark'), tuple(rows), f'{calls} of {self.batch_size} timed, {self.warmup_batches} before them left out; percentiles are of {calls}', widest=80)
 
     def __repr__(self) -> str: return repr(self.table())
     def _repr_html_(self) -> str: return self.table()._repr_html_()
@@ -70,7 +79,7 @@ def _joules(value: float | None) -> str: return format_quantity(value, 'J')
 _ROWS = tuple((f'{key}latency_ms_{q}', f'latency of a {what}, {q}', _ms) for key, what in (('', 'sample'), ('batch_', 'call')) for q in ('median', 'p95', 'p99', 'mean')) + (
     ('prepare_ms_median', 'preparing a batch, median', _ms), ('finalize_ms_median', 'finishing a batch, median', _ms),
     ('throughput', 'throughput, median call', _rate), ('throughput_end_to_end', 'throughput, end to end', _rate),
-    ('flops_per_sample', 'operations per sample', lambda v: format_si(v, 'FLOP')), ('parameters', 'parameters', lambda v: format_si(v, '').strip()),
+    ('flops_per_sample', 'operations per sample', lambda v: format_si(v, 'FLOP')), ('parameters', 'parameters', lambda v: '–' if v is None else f'{v:,}'),
     ('peak_memory_bytes', 'peak memory of the process', _bytes), ('device_memory_bytes', 'peak memory of the device', _bytes),
     ('energy_joules', 'energy', _joules), ('energy_joules_per_sample', 'energy per sample', _joules))
 

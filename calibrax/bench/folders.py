@@ -88,7 +88,7 @@ class _Found:
 def _scan(base: Path, phases: tuple[str, ...]) -> dict[str, _Found]:
     "All samples below a folder, by id"
     found: dict[str, _Found] = {}
-    if loose := _data_files(base): raise ManifestError(f'{loose[0]} lies in no folder of a modality', hint='put it into <modality>/<sample>' + loose[0].suffix)
+    if loose := [p for p in _data_files(base) if p.name != 'manifest.json']: raise ManifestError(f'{loose[0]} lies in no folder of a modality', hint='put it into <modality>/<sample>' + loose[0].suffix)
     for folder in sorted((p for p in base.rglob('*') if p.is_dir() and not any(o[0] in '._' for o in p.relative_to(base).parts)), key=_in_order):
         files = _data_files(folder)
         if not files or folder.relative_to(base).parts[0] in _OURS: continue
@@ -137,6 +137,15 @@ def _role(name: str, spec: Any, inputs: tuple[str, ...], targets: tuple[str, ...
     if _INPUTS.match(name): return Role.INPUT
     raise ManifestError(f'is {name!r} an input or a target?', hint=f'give inputs=({name!r},) or targets=({name!r},)')
 
+def _no_classes(modalities: Iterable[str], spec: Any, base: Path) -> None:
+    "Refuse images that are sorted into one folder for each class"
+    found = set(modalities)
+    strange = sorted(n for n in found - set(spec.required_targets) if not _INPUTS.match(n) and not _TARGETS.match(n))
+    if len(strange) < 2 or not spec.required_inputs or found & set(spec.required_inputs): return
+    wanted, label = spec.required_inputs[0], next(iter(spec.required_targets), 'label')
+    raise ManifestError(f'{base}: one folder is one modality of every sample, and none of {", ".join(strange[:5])}{", …"*(len(strange) > 5)} is {wanted!r}, which {spec.task} needs',
+                        hint=f'if these are classes, put all files into one folder {wanted}, each under a name of its own, and the number of its class into {_SINGLE} beside that folder: {{"000": {{"{label}": 0}}}}')
+
 # %% ../../nbs/bench/folders.ipynb #6c3057b5
 _FACTS = ('phase', 'difficulty', 'scene', 'metadata', 'pose', 'intrinsics')
 
@@ -184,6 +193,21 @@ def _sample_found(name: str, f: _Found, values: Mapping[str, Any], declared: Map
     try: return ManifestSample(id=name, inputs=held[Role.INPUT], targets=held[Role.TARGET], camera=camera, metadata=f.said.get('metadata', {}), **facts)
     except RecordError as e: raise ManifestError(f'{base}: sample {name!r}: {e.message}', hint=f'correct {_SHARED} or {_SINGLE}') from None
 
+# %% ../../nbs/bench/folders.ipynb #8e2398a5
+def _can_be_judged(manifest: Manifest, folder: Path, source: str) -> None:
+    "Raise `ManifestError` where the task's calculators cannot judge a single sample"
+    from calibrax.bench.datasets import _ManifestLoader
+    from calibrax.bench.metrics import CalculatorSuite, calculators_for
+    if not (calculators := calculators_for(manifest.task)): return
+    suite = CalculatorSuite(manifest.task, calculators)
+    load, reason = _ManifestLoader(manifest, folder, source), ''
+    for i, sample in enumerate(manifest.samples):
+        if (why := suite.invalid(load(i))) is None: return
+        reason = reason or f'sample {sample.id!r}: {why}'
+    count = len(manifest.samples)
+    raise ManifestError(f'{source}: {manifest.task} can judge none of the {count:,} sample{"s"*(count != 1)}; {reason}',
+                        hint='correct what is said to be true of them' + '; a label is the number of a class, from 0, and not its name'*('label' in manifest.of('target')))
+
 # %% ../../nbs/bench/folders.ipynb #0f2542a0
 def make_manifest(
     folder: str | os.PathLike[str], # the data, in the layout above
@@ -204,6 +228,7 @@ def make_manifest(
     base, part = _split_folder(place, split)
     file = new_manifest(place/'manifest.json' if part is None else place/'manifests'/task/f'{part}.json', replace_old=replace_old)
     scanned, reading, inputs, targets = _scan(base, tuple(spec.phases)), _Reading(place, dict(modalities or {})), tuple(inputs), tuple(targets)
+    _no_classes({k for f in scanned.values() for k in (*f.files, *f.said)} - {*_FACTS}, spec, base)
     values = {n: reading.sample(n, f) for n, f in scanned.items()}
     declared = {n: m if n in reading.given else replace(m, role=_role(n, spec, inputs, targets)) for n, m in reading.found.items()}
     declared = dict(sorted(declared.items(), key=lambda item: item[1].role is Role.TARGET))     # inputs first
@@ -211,5 +236,6 @@ def make_manifest(
     manifest = Manifest(task=task, name=name or place.name, split=part or split or 'test', modalities=declared, samples=tuple(samples), files=reading.files)
     check_manifest(manifest, str(file))
     check_task(manifest, str(file))
+    _can_be_judged(manifest, place, str(base))
     write_whole(file, manifest.to_json().encode())
     return manifest_info(file)

@@ -355,6 +355,13 @@ def manifest_file(
     return file
 
 # %% ../../nbs/bench/manifest.ipynb #b10d4a84
+def _where_it_goes(name: str, role: str, manifest: Manifest) -> str:
+    "How a modality that a task needs gets into a manifest"
+    import difflib
+    if close := difflib.get_close_matches(name, manifest.of(role), 1, .6): return f'did you mean {close[0]!r}? rename it to {name!r}'
+    if name in manifest.modalities: return f'it is declared with another role: give {name!r} the role {role}'
+    return f'give every sample its {name}: a file in the folder {name}, or a value in samples.json beside the folders, {{"000": {{"{name}": …}}}}; in a manifest of your own under {role}s'
+
 def check_task(
     manifest: Manifest, # as read
     source: str = 'manifest', # what messages call it
@@ -365,7 +372,7 @@ def check_task(
     except RegistryError as e: raise _fault(source, 'task', e.message, e.hint or 'load the plugin that has the task') from None
     for role, wanted in (('input', spec.required_inputs), ('target', spec.required_targets)):
         for name in wanted:
-            if name not in manifest.of(role): raise _fault(source, 'modalities', f'{manifest.task} needs the {role} {name!r}, and it is not declared', _near(name, manifest.of(role)))
+            if name not in manifest.of(role): raise _fault(source, 'modalities', f'{manifest.task} needs the {role} {name!r}, and it is not declared', _where_it_goes(name, role, manifest))
     for what, known in (('phase', tuple(spec.phases)), ('difficulty', tuple(spec.difficulty_weights))):
         for i, sample in enumerate(manifest.samples if known else ()):
             value = getattr(sample, what)

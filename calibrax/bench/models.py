@@ -132,6 +132,10 @@ class Invoker:
         return (model, *_arguments(payload, self.call)) if self.framework == 'jax' and self.batched and hasattr(model, 'lower') else None
 
 # %% ../../nbs/bench/models.ipynb #bcbb9e8c
+def _is_object(model: Any) -> None:
+    "Refuse a class where an object of it is wanted"
+    if isinstance(model, type): raise AdapterError(f'{model.__name__} is a class, and a model is an object of it, with weights', hint=f'make one first: model = {model.__name__}(…), and wrap that')
+
 class FlaxInvoker(Invoker):
     "Calls a Flax NNX module: compiled, in inference mode, with its arrays on the device."
     framework: Framework = 'jax'
@@ -147,6 +151,7 @@ class FlaxInvoker(Invoker):
 
     def prepare(self, model: Any) -> None:
         from calibrax.core.adapters import NNXBenchmarkAdapter
+        _is_object(model)
         NNXBenchmarkAdapter(model)     # refuses what is no module
         if not callable(getattr(model, self.method, None)): raise AdapterError(f'{type(model).__name__} has no method {self.method!r}', hint='name the method that predicts with method=')
 
@@ -192,6 +197,7 @@ class TorchInvoker(Invoker):
 
     def prepare(self, model: Any) -> None:
         from calibrax.core.adapters import TorchAdapter
+        _is_object(model)
         if not TorchAdapter.can_adapt(model): raise AdapterError(f'an object of type {type(model).__name__} is no module of PyTorch', hint='use from_function for a function, from_flax for a Flax module')
         if not callable(getattr(model, self.method, None)): raise AdapterError(f'{type(model).__name__} has no method {self.method!r}', hint='name the method that predicts with method=')
         if self.dtype is not None and self._dtype() is None: raise AdapterError(f'{self.dtype!r} is no floating-point type of PyTorch', hint='use float32, float16 or bfloat16')
@@ -429,7 +435,24 @@ def from_function(
     setup_hook: Callable[..., Any] | None = None, # called before the set-up with those of `model`, `device`, `seed` that it names
     metadata: Mapping[str, Any] | None = None, # to keep with the results
 ) -> BenchmarkableModel: # ready to run
-    "Wrap a function of NumPy or JAX; raises `AdapterError` for what cannot be called."
+    """Wrap a function of NumPy or JAX, in one line.
+
+    `function` is called with a batch, arrays of shape `(N, …)`, and gives one result for each of the N; with `batched=False` it is
+    called for each sample, without the first axis, so that samples may differ in shape. `task` is the name of the task, and `name`
+    what reports say; the function's own name is the default.
+
+    `inputs` says what it gets of a sample: `'rgb'` (or another modality) is one argument, `('rgb', 'depth')` keywords of these names,
+    and anything else is an input adapter or a function of the sample.
+
+    `output` makes a prediction of what the model gives for one sample: a function of it, an output adapter, or a list of these; by
+    default the output itself is the prediction. What a prediction must be is on the page of the task: an `(H, W)` depth in metres, one
+    probability for each class, …
+
+    `framework='jax'` brings a function that computes with JAX to the device; one of `jax.jit` is known without. `call` are further
+    keywords of each call, `pad_to=(480, 640)` pads images to one size, `parameters` is how many numbers it has learned, `setup_hook`
+    is called once before the run with those of `model`, `device` and `seed` that it takes, and `metadata` is kept with the results.
+
+    Raises `AdapterError` for what cannot be called."""
     return BenchmarkableModel(task=task, name=_name_of(function, name), model=function, input_adapter=inputs, output_adapter=output, pad_to=pad_to, parameters=parameters,
                               invoker=Invoker(batched=batched, call=call, framework=framework), setup_hook=setup_hook, metadata=metadata)
 
@@ -447,7 +470,24 @@ def from_flax(
     setup_hook: Callable[..., Any] | None = None, # called before the set-up with those of `model`, `device`, `seed` that it names
     metadata: Mapping[str, Any] | None = None, # to keep with the results
 ) -> BenchmarkableModel: # ready to run
-    "Wrap a Flax module: compiled, in inference mode, its arrays on the device. Raises `AdapterError` for what is no `nnx.Module`."
+    """Wrap a Flax module: compiled, in inference mode, its arrays on the device.
+
+    `module` is an object of a class of `flax.nnx`, with its weights, and is called with a batch, arrays of shape `(N, …)`; it gives one
+    result for each of the N. `task` is the name of the task, and `name` what reports say; the class is the default. `method` is called
+    in place of the module itself.
+
+    `inputs` says what it gets of a sample: `'rgb'` (or another modality) is one argument, `('rgb', 'depth')` keywords of these names,
+    and anything else is an input adapter or a function of the sample.
+
+    `output` makes a prediction of what the model gives for one sample: a function of it, an output adapter, or a list of these; by
+    default the output itself is the prediction. What a prediction must be is on the page of the task: an `(H, W)` depth in metres, one
+    probability for each class, …
+
+    `call` are further keywords of each call, which are compiled in; `pad_to=(480, 640)` pads images to one size, so that the module is
+    compiled once; `setup_hook` is called once before the run with those of `model`, `device` and `seed` that it takes; `metadata` is
+    kept with the results.
+
+    Raises `AdapterError` for what is no `nnx.Module`."""
     return BenchmarkableModel(task=task, name=_name_of(module, name), model=module, input_adapter=inputs, output_adapter=output, pad_to=pad_to,
                               invoker=FlaxInvoker(method=method, call=call), setup_hook=setup_hook, metadata=metadata)
 
@@ -466,7 +506,24 @@ def from_torch(
     setup_hook: Callable[..., Any] | None = None, # called before the set-up with those of `model`, `device`, `seed` that it names
     metadata: Mapping[str, Any] | None = None, # to keep with the results
 ) -> BenchmarkableModel: # ready to run
-    "Wrap a PyTorch module: in evaluation mode, without gradients, on its device. Raises `AdapterError` for what is no module."
+    """Wrap a PyTorch module: in evaluation mode, without gradients, on its device.
+
+    `module` is an object of a class of `torch.nn`, with its weights, and is called with a batch, tensors of shape `(N, …)`; it gives
+    one result for each of the N. `task` is the name of the task, and `name` what reports say; the class is the default. `method` is
+    called in place of the module itself.
+
+    `inputs` says what it gets of a sample: `'rgb'` (or another modality) is one argument, `('rgb', 'depth')` keywords of these names,
+    and anything else is an input adapter, such as `ImageInput(channels_first=True)` for `(N, 3, H, W)`, or a function of the sample.
+
+    `output` makes a prediction of what the model gives for one sample: a function of it, an output adapter, or a list of these; by
+    default the output itself is the prediction. What a prediction must be is on the page of the task: an `(H, W)` depth in metres, one
+    probability for each class, …
+
+    `call` are further keywords of each call, `dtype` (`'float16'`, `'bfloat16'`) is what weights and inputs are turned into,
+    `pad_to=(480, 640)` pads images to one size, `setup_hook` is called once before the run with those of `model`, `device` and `seed`
+    that it takes, and `metadata` is kept with the results.
+
+    Raises `AdapterError` for what is no module."""
     return BenchmarkableModel(task=task, name=_name_of(module, name), model=module, input_adapter=inputs, output_adapter=output, pad_to=pad_to,
                               invoker=TorchInvoker(method=method, call=call, dtype=dtype), setup_hook=setup_hook, metadata=metadata)
 

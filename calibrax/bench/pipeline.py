@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .configuration import BenchConfig
 from .plugins import load_plugin
 from .tasks.spec import TaskSpec, check_dataset, check_model, get_task
-from ..core.errors import ConfigError, ModelError
+from ..core.errors import CalibraxError, ConfigError, ModelError
 from ..core.log import get_logger
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from calibrax.bench.models import BenchmarkableModel
     from calibrax.bench.readiness import DeploymentReadinessReport
     from calibrax.bench.runner import EvaluationResult
+    from calibrax.bench.sample_log import Job
     from calibrax.core.models import Run
 
 # %% ../../nbs/bench/pipeline.ipynb #1c9c1df0
@@ -33,9 +34,9 @@ def _named_data(spec: TaskSpec, config: BenchConfig) -> 'BenchmarkDataset':
     if config.repo is not None:
         from calibrax.bench.hub import download_split
         split = config.split or (spec.splits[0] if spec.splits else 'test')
-        return BenchmarkDataset.from_manifest(download_split(spec.task, split, repo=config.repo, revision=config.revision, cache_dir=config.cache_dir, limit=config.limit))
+        return BenchmarkDataset.from_manifest(download_split(spec.task, split, repo=config.repo, revision=config.revision, cache_dir=config.cache_dir, limit=config.limit), verify=config.verify)
     assert config.manifest is not None
-    found = BenchmarkDataset.from_manifest(config.manifest)
+    found = BenchmarkDataset.from_manifest(config.manifest, verify=config.verify)
     if config.split in (None, found.split): return found
     raise ConfigError(f'{config.manifest} holds the split {found.split!r}, not {config.split!r}', hint='leave the split out, or name the manifest of that split')
 
@@ -91,18 +92,40 @@ class BenchOutcome:
     def _repr_html_(self) -> str: return f'{self.result._repr_html_()}{self.report._repr_html_()}'
 
 # %% ../../nbs/bench/pipeline.ipynb #1890320a
+def _beside(job: 'Job', folder: Path) -> None:
+    "Warn when there is nothing to go on with, and an unfinished run beside it that differs in little"
+    from calibrax.bench.sample_log import LogHeader, read_log
+    if (folder/'samples.jsonl').exists() or not folder.parent.is_dir(): return
+    for log in sorted(folder.parent.glob('*/samples.jsonl')):
+        try: lines = list(read_log(log))
+        except CalibraxError: continue
+        header = lines[0] if lines else None
+        if not isinstance(header, LogHeader) or any(isinstance(line, dict) for line in lines): continue
+        if (header.job.split, header.job.seed) == (job.split, job.seed):
+            _log.warning('nothing is there to go on with: it is run from the start. An unfinished run of another job is beside it, %s: %s', log.parent.name, '; '.join(job.differences(header.job)))
+
 def _runner(spec: TaskSpec, config: BenchConfig) -> Any: # a `BenchmarkRunner`
     "Everything that a call needs, opened and checked"
     from calibrax.bench.runner import BenchmarkRunner, job_of
     dataset = open_dataset(spec, config)
     model = open_model(spec, config)
     folder = None
-    if config.output is not None: folder = job_of(model, dataset, spec, batch_size=config.batch_size, seed=config.seed).folder(config.output)
+    if config.output is not None:
+        job = job_of(model, dataset, spec, batch_size=config.batch_size, seed=config.seed)
+        folder = job.folder(config.output)
+        if config.resume: _beside(job, folder)
     return BenchmarkRunner(model, dataset, spec, batch_size=config.batch_size, device=config.device, strict_device=config.strict_device, seed=config.seed, warmup=config.warmup,
                            on_error=config.on_error, flops=config.flops, energy=config.energy, folder=folder, resume=config.resume, save_predictions=config.save_predictions,
-                           progress=config.progress)
+                           progress=config.progress, plugins=config.plugins)
 
 # %% ../../nbs/bench/pipeline.ipynb #4d8fdc75
+def _check_config(spec: TaskSpec, config: Any) -> None:
+    "Raise `ConfigError` for anything but choices, such as the name of a model alone"
+    if isinstance(config, BenchConfig): return
+    kind = spec.config.__name__
+    raise ConfigError(f'config: expected a {kind}, found {config!r}'[:200], details={'task': spec.task},
+                      hint=f"write run_task({spec.task!r}, {kind}(model_name={(config if isinstance(config, str) else 'name of a model')!r}))")
+
 def run_pipeline(
     spec: TaskSpec, # the task
     config: BenchConfig, # what was asked for
@@ -111,6 +134,7 @@ def run_pipeline(
 
     Raises what is wrong with the choices, the data or the model before anything is run: `ConfigError`, `RegistryError`,
     `DatasetError`, `DownloadError`, `ModelError`; and `StoreError` when results cannot be written."""
+    _check_config(spec, config)
     for plugin in config.plugins: load_plugin(plugin)
     runner = _runner(spec, config)
     _log.info('%s: %s on %d samples of %s, split %s', spec.task, runner.model.name, len(runner.dataset), runner.dataset.name, runner.dataset.split)
@@ -129,6 +153,7 @@ def run_pipeline(
 def _for_task(spec: TaskSpec, config: BenchConfig) -> BenchConfig:
     "The choices as the record that the task reads"
     if isinstance(config, spec.config): return config
+    _check_config(spec, config)
     if type(config) is BenchConfig: return spec.config(**{f.name: getattr(config, f.name) for f in fields(config)})
     raise ConfigError(f'{spec.task} is asked with a {spec.config.__name__}, found a {type(config).__name__}', hint=f'give a {spec.config.__name__}, or a BenchConfig')
 
@@ -137,7 +162,7 @@ def run_task(
     config: BenchConfig, # what was asked for
 ) -> BenchOutcome: # result, report, run and files
     "Run a model on a task; raises as `run_pipeline` does."
-    for plugin in config.plugins: load_plugin(plugin)
+    for plugin in config.plugins if isinstance(config, BenchConfig) else (): load_plugin(plugin)
     spec = get_task(task)
     run = run_pipeline if spec.run is run_task else spec.run
     return run(spec, _for_task(spec, config))

@@ -17,9 +17,9 @@ from typing import Any
 from .efficiency import Efficiency
 from .readiness_report import DeploymentReadinessReport, Resampling, SampleCounts
 from .readiness_scores import Cell, GeometricCoherence, SampleColumns, ScoredTask, StateTransition, TemporalStability, Transition, WeighedSamples, WeightedPhaseScore
-from .readiness_scores import _columns, _counted, _joined, geometric_coherence, sample_columns, state_transition, temporal_stability, weighted_phase_score
+from .readiness_scores import _columns, _counted, _joined, _known, _one_line, _shortly, _strangers, geometric_coherence, sample_columns, state_transition, temporal_stability, weighted_phase_score
 from .resampling import LEAST_SAMPLES, LEAST_SCENES, Score, StratifiedMeans
-from .samples import SampleRecord, SampleStatus
+from .samples import SampleRecord, SampleStatus, group_reasons
 from ..core.errors import CalibraxError, ConfigError, RecordError
 from ..core.measurements import percentile
 from ..core.models import MetricDirection
@@ -30,22 +30,33 @@ _FEW_SCENES = 4         # below, intervals are said to be rough
 def _lost(columns: SampleColumns) -> Iterator[str]:
     "Why samples were left out, the commonest reasons first"
     for status, words in ((SampleStatus.SKIPPED, 'skipped'), (SampleStatus.INVALID, 'with invalid ground truth')):
-        why = Counter(r or 'no reason was recorded' for r, s in zip(columns.reasons, columns.statuses) if s is status)
-        named = [f'{n:,} × {reason}' for reason, n in why.most_common(3)] + ([f'{_counted(len(why) - 3, "further reason")}'] if len(why) > 3 else [])
-        if why: yield f'{_counted(why.total(), "sample")} {words}, of {len(columns):,}: {"; ".join(named)}'
+        left_out = [(r or 'no reason was recorded', i) for i, r, s in zip(columns.ids, columns.reasons, columns.statuses) if s is status]
+        why = group_reasons([r for r, _ in left_out], [i for _, i in left_out])
+        named = [f'{n:,} × {reason}' for reason, n in [*why.items()][:3]] + ([f'{_counted(len(why) - 3, "further reason")}'] if len(why) > 3 else [])
+        if why: yield f'{_counted(len(left_out), "sample")} {words}, of {len(columns):,}: {"; ".join(named)}'
 
-def _misplaced(columns: SampleColumns, task: ScoredTask) -> Iterator[str]:
-    "Samples that count in the mean only, since the task does not have their phase or difficulty"
-    known, strange = {*task.places}, Counter[str]()
-    for p, d, value in zip(columns.phases, columns.difficulties, columns.values):
-        if not known or value is None or task.place(p, d) in known: continue
-        what, name = ('phase', p) if task.phases and p not in task.phases else ('difficulty', d)
-        strange[f'no {what}' if name is None else f'{what} {name}'] += 1
-    if strange: yield f'{_counted(strange.total(), "sample")} count{"s"*(strange.total() == 1)} in the mean only, since the task does not have their place: ' + ', '.join(f'{n:,} × {name}' for name, n in strange.most_common(3))
+def _misplaced(columns: SampleColumns, task: ScoredTask) -> str | None:
+    "Samples whose phase or difficulty has a name that the task does not know, and the names that it knows"
+    known = {*task.places}
+    count = sum(task.place(p, d) not in known for p, d in zip(columns.phases, columns.difficulties)) if known else 0
+    if not count: return None
+    return (f'{_counted(count, "sample")} of {len(columns):,} {"has" if count == 1 else "have"} a phase or difficulty that the task does not know, and {"is" if count == 1 else "are"} in '
+                     f'no score of a phase or difficulty: {_shortly(_strangers(columns, task))}; {_known(task)}')
+
+def _whereabouts(columns: SampleColumns, task: ScoredTask) -> str | None:
+    "Of which difficulty and phase the samples without a value are; None where every sample has one, or none is told apart"
+    said = []
+    for what, names, order in (('difficulty', columns.difficulties, [*task.difficulty_weights]), ('phase', columns.phases, [*task.phases])):
+        of, lost = Counter(names), Counter(name for name, value in zip(names, columns.values) if value is None)
+        worst = sorted((n for n in lost if n is not None), key=lambda n: (-lost[n]/of[n], -lost[n], order.index(n) if n in order else len(order), n))
+        shown = [f'{_one_line(n)} {lost[n]:,} of {of[n]:,}' for n in worst[:3]] + ([f'{len(worst) - 3} more'] if len(worst) > 3 else [])
+        if len(of) == len(worst) > 1 and len({(lost[n], of[n]) for n in of}) == 1: said.append(f'each {what} {lost[worst[0]]:,} of {of[worst[0]]:,}')
+        elif shown: said.append(f'{what} {", ".join(shown)}')
+    return '; '.join(said) or None
 
 def _notes(columns: SampleColumns, task: ScoredTask, means: StratifiedMeans) -> Iterator[str]:
     yield from _lost(columns)
-    yield from _misplaced(columns, task)
+    if unknown := _misplaced(columns, task): yield unknown
     strata = [s for s in means.strata if s.count >= LEAST_SAMPLES]
     if any(s is not None for s in columns.scenes) and not all(s.by_scene for s in strata):
         yield 'intervals take samples as independent where there are no two scenes to tell apart; where samples of a scene resemble each other, such an interval is too short'
@@ -59,16 +70,17 @@ def _drawn_by(means: StratifiedMeans) -> str:
     return 'random weights for whole scenes' if all(by) else 'random weights for samples' if not any(by) else f'random weights for whole scenes in {sum(by)} of {len(by)} places, for samples in the others'
 
 # %% ../../nbs/bench/readiness.ipynb #1dc8a2df
-def _report(columns: SampleColumns, task: ScoredTask, settings: Mapping[str, Any], *, notes: Iterable[str] = (), **fields: Any) -> DeploymentReadinessReport:
+def _report(columns: SampleColumns, task: ScoredTask, settings: Mapping[str, Any], *, asked: tuple[bool, bool], notes: Iterable[str] = (), **fields: Any) -> DeploymentReadinessReport:
     samples = WeighedSamples(columns, task, **settings)
     means, fates, wps = samples.means('values'), Counter(columns.statuses), weighted_phase_score(samples)
     counts = SampleCounts(samples=len(columns), scored=fates[SampleStatus.SCORED], skipped=fates[SampleStatus.SKIPPED], invalid=fates[SampleStatus.INVALID],
-                          undefined=fates[SampleStatus.SCORED] - means.count)
+                          undefined=fates[SampleStatus.SCORED] - means.count, 
+                          unknown=_misplaced(columns, task), where=_whereabouts(columns, task))
     missing = f'no sample has a value of {task.primary_metric}: {counts}' if len(columns) else 'there are no samples'
     return DeploymentReadinessReport(
         task=task.task, primary_metric=task.primary_metric, unit=task.unit, direction=task.direction, phases=task.phases, difficulty_weights=task.difficulty_weights,
         counts=counts, primary=samples.score(means.mean(), missing), weighted_phase_score=wps, state_transition=state_transition(samples, wps),
-        temporal_stability=temporal_stability(samples), geometric_coherence=geometric_coherence(samples),
+        temporal_stability=temporal_stability(samples, asked=asked[0]), geometric_coherence=geometric_coherence(samples, asked=asked[1]),
         resampling=Resampling(**settings, words=_drawn_by(means)), notes=(*notes, *_notes(columns, task, means)), samples=columns, **fields)
 
 # %% ../../nbs/bench/readiness.ipynb #763521cd
@@ -90,6 +102,16 @@ def _unit(task: Any, metric: Any) -> str:
     try: found = CalculatorSuite.for_task(task).metric_defs.get(metric)
     except CalibraxError: return ''
     return found.unit if found else ''
+
+def _asked(task: Any, records: Sequence[SampleRecord]) -> tuple[bool, bool]:
+    "Whether frames are compared, and edges with geometry: the task has a function for it, or a record knows of it"
+    if isinstance(task, str):
+        from calibrax.bench.tasks.spec import get_task
+        try: task = get_task(task)
+        except CalibraxError: pass      # the name of a task that only the caller knows
+    frames = any(r.temporal_stability is not None or r.previous is not None or 'temporal_stability' in r.notes for r in records)
+    edges = any(r.coherence_precision is not None or r.coherence_recall is not None or 'coherence' in r.notes for r in records)
+    return frames or getattr(task, 'temporal', None) is not None, edges or getattr(task, 'coherence', None) is not None
 
 def deployment_readiness(
     records: Iterable[SampleRecord], # the per-sample results of one run
@@ -116,8 +138,9 @@ def deployment_readiness(
     if len(named) > 1: raise ConfigError(f'splits: one run is of one split, found {_joined(named)}', hint='make a report of each, and merge them with merge_reports')
     known = _scored_task(task, primary_metric=primary_metric, direction=direction, unit=unit, phases=phases, difficulty_weights=difficulty_weights)
     settings = {'resamples': resamples, 'confidence': confidence, 'seed': seed}
+    records = list(records)
     columns = sample_columns(records, metric=known.primary_metric, split=named[0] if named else '')
-    return _report(columns, known, settings, model=model, dataset=dataset, device=device, splits=named, efficiency=efficiency)
+    return _report(columns, known, settings, asked=_asked(task, records), model=model, dataset=dataset, device=device, splits=named, efficiency=efficiency)
 
 # %% ../../nbs/bench/readiness.ipynb #33a4ba84
 def _equal(values: Sequence[Any], counts: Sequence[int]) -> Any: return values[0] if len({*values}) == 1 else None
@@ -192,7 +215,8 @@ def merge_reports(
     devices = [*dict.fromkeys(r.device for r in found if r.device)]
     efficiency = _merged_efficiency(found, [v for v in columns.latencies_ms if v is not None])
     notes = [f'the merged runs are of {_counted(len(devices), "device")}: {_joined(devices)}'] if len(devices) > 1 else []
-    return _report(columns, found[0].scored_task, {'resamples': resamples, 'confidence': confidence, 'seed': seed}, notes=notes, model=found[0].model, dataset=found[0].dataset,
+    asked = any(not r.temporal_stability.unasked for r in found), any(not r.geometric_coherence.unasked for r in found)
+    return _report(columns, found[0].scored_task, {'resamples': resamples, 'confidence': confidence, 'seed': seed}, notes=notes, asked=asked, model=found[0].model, dataset=found[0].dataset,
                    device=_joined(devices), splits=tuple(dict.fromkeys(s for r in found for s in r.splits)), efficiency=efficiency)
 
 # %% ../../nbs/bench/readiness.ipynb #4cfce9ff

@@ -7,7 +7,8 @@ __all__ = ['SampleCounts', 'Resampling', 'DeploymentReadinessReport']
 
 # %% ../../nbs/bench/readiness_report.ipynb #27c6ce50
 import html
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,14 @@ class SampleCounts(Record):
     skipped: int # not loaded, prepared, predicted or scored
     invalid: int # with a ground truth that cannot be judged
     undefined: int # scored, but without a value of the primary metric
+    unknown: str | None = field(default=None, metadata=OMITTED) # which names of phases and difficulties the task does not know; None where it knows all
+    where: str | None = field(default=None, metadata=OMITTED) # of which difficulty and phase those are that have no value; None where all have one
+
+    @property
+    def warning(self) -> str: # empty where every sample has a value
+        "Which samples the scores are not of, in one line."
+        without = self.samples - self.scored + self.undefined
+        return '' if not without else f'Scores leave out {without:,} of {_counted(self.samples, "sample")}' + (f': {self.where}' if self.where else '')
 
     def __str__(self) -> str:
         lost = [f'{n:,} {what}' for n, what in ((self.skipped, 'skipped'), (self.invalid, 'invalid'), (self.undefined, 'without a value')) if n]
@@ -120,7 +129,7 @@ class _Numbers(_Fields):
     def summary(self) -> dict[str, float | None]: # name → number; None where there is none
         "Every number of the report, flat: counts, scores with the ends of their intervals, changes and costs."
         wps, stable, edges, out = self.weighted_phase_score, self.temporal_stability, self.geometric_coherence, dict[str, float | None]()
-        out |= {k: float(v) for k, v in self.counts.to_dict().items()} | _numbers(self.primary_metric, self.primary)
+        out |= {k: float(getattr(self.counts, k)) for k in ('samples', 'scored', 'skipped', 'invalid', 'undefined')} | _numbers(self.primary_metric, self.primary)
         for phase, s in wps.phases.items(): out |= _numbers(f'S_{phase}', s)
         out |= _numbers('S_overall', wps.overall)
         for c in wps.cells if self.difficulty_weights else ():
@@ -135,19 +144,28 @@ class _Numbers(_Fields):
 def _score_row(name: str, score: Score, unit: str = '', said: str = '') -> tuple[str, ...]:
     return name, format_quantity(score.value, unit), score.interval(unit), f'{score.count:,}' if score.count else '–', score.reason or '; '.join(filter(None, (said, score.no_interval)))
 
+def _unrepeated(rows: Iterable[tuple[str, Score]]) -> Iterator[Score]:
+    "The same scores; what an earlier row gives as its reason is not said again, but where it stands"
+    first = dict[str, str]()        # part of a reason, without its phase → the row that says it
+    for name, score in rows:
+        parts = {part: re.sub(r' in (any phase|phase .*)$|, though .*$|(?<=of )phase .*?, (?=difficulty )', '', part) for part in (score.reason or '').split('; ') if part}
+        again = [first[key] for key in parts.values() if key in first][:2]
+        fresh = [part for part, key in parts.items() if key not in first]
+        for key in parts.values(): first.setdefault(key, name)
+        yield replace(score, reason='; '.join([*fresh, f'as for {_joined([*dict.fromkeys(again)])}'])) if again else score
+
 @record
 class _Tables(_Numbers):
     def score_table(self) -> Table: # one row for each score
         "The scores with their intervals; what is missing says why."
         stable, edges, wps, change = self.temporal_stability, self.geometric_coherence, self.weighted_phase_score, self.state_transition
         rows = [_score_row(f'mean {self.primary_metric} {self.direction.arrow}', self.primary, self.unit)]
-        rows += [_score_row(f'S {phase}', score, self.unit) for phase, score in wps.phases.items()]
-        rows += [_score_row('S overall', wps.overall, self.unit)]
-        rows += [_score_row(f'Δ {t.before} → {t.after}', t.delta, self.unit, t.words) for t in change.transitions]
+        found = [*((f'S {phase}', score, '') for phase, score in wps.phases.items()), ('S overall', wps.overall, ''), *((f'Δ {t.before} → {t.after}', t.delta, t.words) for t in change.transitions)]
+        rows += [_score_row(name, score, self.unit, words) for (name, _, words), score in zip(found, _unrepeated((name, score) for name, score, _ in found))]
         rows += [_score_row('Δ of phases', Score(reason=change.reason))] if change.reason else []
-        rows += [_score_row('temporal stability ↑', stable.score, '', f'{_counted(stable.pairs, "pair")}, camera motion taken out of {stable.compensated:,}')]
-        rows += [_score_row('geometric coherence ↑', edges.score, '', f'precision {format_number(edges.precision.value)}, recall {format_number(edges.recall.value)}')]
-        return Table(('score', 'value', f'{100*self.resampling.confidence:g} % interval', 'n', 'remark'), tuple(rows), _one_line(f'{self.title}: {self.counts}'), widest=90)
+        if not stable.unasked: rows += [_score_row('temporal stability ↑', stable.score, '', f'{_counted(stable.pairs, "pair")}, camera motion taken out of {stable.compensated:,}')]
+        if not edges.unasked: rows += [_score_row('geometric coherence ↑', edges.score, '', f'precision {format_number(edges.precision.value)}, recall {format_number(edges.recall.value)}')]
+        return Table(('score', 'value', f'{100*self.resampling.confidence:g} % interval', 'n', 'remark'), tuple(rows), '\n'.join(map(_one_line, filter(None, (f'{self.title}: {self.counts}', self.counts.warning, self.counts.unknown)))), widest=120)
 
     def cell_table(self) -> Table: # one row for each phase, one column for each difficulty
         "Means of the primary metric by phase and difficulty, with the number of samples."
@@ -168,10 +186,13 @@ class _Tables(_Numbers):
         "The report as tables."
         return (self.score_table(), *([self.cell_table()] if self.weighted_phase_score.cells else []), self.cost_table())
 
-    def __repr__(self) -> str: return '\n\n'.join([*map(repr, self.tables()), *(['\n'.join(f'· {_one_line(n)}' for n in self.notes)] if self.notes else [])])
+    @property
+    def _further(self) -> list[str]: return [n for n in self.notes if n != self.counts.unknown]      # that one is said above the scores
+
+    def __repr__(self) -> str: return '\n\n'.join([*map(repr, self.tables()), *(['\n'.join(f'· {_one_line(n)}' for n in self._further)] if self._further else [])])
 
     def _repr_html_(self) -> str:
-        notes = ''.join(f'<li>{html.escape(n)}</li>' for n in self.notes)
+        notes = ''.join(f'<li>{html.escape(n)}</li>' for n in self._further)
         return ''.join(t._repr_html_() for t in self.tables()) + (f'<ul>{notes}</ul>' if notes else '')
 
 # %% ../../nbs/bench/readiness_report.ipynb #6e1c39a0

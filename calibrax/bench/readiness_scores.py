@@ -11,7 +11,7 @@ __all__ = ['ScoredTask', 'SampleColumns', 'sample_columns', 'WeighedSamples', 'C
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -186,8 +186,27 @@ _UNSEEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+')     # w
 def _one_line(text: object) -> str: return _UNSEEN.sub(' ', str(text))
 def _joined(words: Sequence[str], last: str = 'and') -> str: return f' {last} '.join(filter(None, (', '.join(words[:-1]), words[-1]))) if words else ''
 def _counted(count: int, what: str) -> str: return f'{count:,} {what}{"s"*(count != 1)}'
+_PLURAL = {'phase': 'phases', 'difficulty': 'difficulties'}
 
-def _absent(task: ScoredTask, cells: Sequence[Cell], splits: Iterable[str]) -> str:
+def _known(task: ScoredTask) -> str: # e.g. `the phases are clutter and clean, the difficulties easy and hard`
+    named = ((what, [*names]) for what, names in (('phase', task.phases), ('difficulty', task.difficulty_weights)) if names)
+    return ', '.join(f'the {what} is {names[0]}' if len(names) == 1 else f'the {_PLURAL[what]} are {_joined(names)}' for what, names in named)
+
+def _strangers(columns: SampleColumns, task: ScoredTask, phases: Collection[str | None] | None = None) -> Counter[str]:
+    "Phases and difficulties that the task does not know → how many samples have them; those of some phases only, where asked"
+    found = Counter[str]()
+    for p, d in zip(columns.phases, columns.difficulties):
+        strange_phase = bool(task.phases) and p not in task.phases
+        if phases is not None and p not in phases and not strange_phase: continue
+        for what, name, strange in (('phase', p, strange_phase), ('difficulty', d, bool(task.difficulty_weights) and d not in task.difficulty_weights)):
+            if strange: found[f'no {what}' if name is None else f'{what} {_one_line(name)}'] += 1
+    return found
+
+def _shortly(found: Counter[str], most: int = 3) -> str: # e.g. `12 × phase p1 and 3 × no difficulty`
+    common = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return _joined([f'{n:,} × {name}' for name, n in common[:most]] + ([f'{len(common) - most:,} more'] if len(common) > most else []))
+
+def _absent(task: ScoredTask, cells: Sequence[Cell], columns: SampleColumns) -> str:
     "Why a score lacks these cells, and what would help"
     said, empty = [], dict[tuple[str, ...], list[str]]()       # difficulties without a sample → phases
     for phase in dict.fromkeys(c.phase for c in cells):
@@ -199,7 +218,10 @@ def _absent(task: ScoredTask, cells: Sequence[Cell], splits: Iterable[str]) -> s
     for c in (c for c in cells if c.samples):
         fates = [f'{n:,} {what}' for n, what in ((c.skipped, 'skipped'), (c.invalid, 'invalid'), (c.undefined, f'without a value of {task.primary_metric}')) if n]
         said.append(f'none of {_counted(c.samples, "sample")} of {_where(c.phase, c.difficulty)} counts ({_joined(fates)})')
-    known = {*splits}      # where splits are called after difficulties, the missing runs have a name
+    if empty and (strange := _strangers(columns, task, {c.phase for c in cells if not c.samples} if task.phases else None)):
+        named = [name for name in strange if not name.startswith('no ')]
+        said += [f'samples have {name}' for name in strange if name.startswith('no ')] + ([f'samples have {_joined(named[:3])}, which the task does not know'] if named else [])
+    known = {*columns.splits}      # where splits are called after difficulties, the missing runs have a name
     runs = [d for d in task.difficulty_weights if known & {*task.difficulty_weights} and d not in known and any(d in levels for levels in empty)]
     left = list(dict.fromkeys(_where(c.phase, c.difficulty) for c in cells if not c.samples and c.difficulty in known))     # these will still lack
     though = f', though {_joined(left)} {"has" if len(left) == 1 else "have"} no sample either' if left else ''
@@ -233,7 +255,7 @@ def _cells(samples: WeighedSamples, means: StratifiedMeans) -> tuple[Cell, ...]:
     for i, place in enumerate(task.places):
         n = {k: fates[place, k] for k in ('scored', 'skipped', 'invalid', 'undefined')}
         cell = Cell(phase=place[0], difficulty=place[1], weight=task.weight(place[1]), score=Score(), samples=n.pop('scored') + sum(n.values()), scenes=len(scenes.get(place, ())), **n)
-        score = samples.score(means.combined({i: 1.0})) if fates[place, 'scored'] else Score(reason=_absent(task, (cell,), columns.splits))
+        score = samples.score(means.combined({i: 1.0})) if fates[place, 'scored'] else Score(reason=_absent(task, (cell,), columns))
         found.append(replace(cell, score=score))
     return tuple(found)
 
@@ -245,7 +267,7 @@ def weighted_phase_score(
     cells = _cells(samples, means)
     def score(inside: Sequence[int], phases: int = 1) -> Score:
         lost = [cells[i] for i in inside if cells[i].score.value is None]
-        if lost: return Score(reason=_absent(task, lost, samples.columns.splits))
+        if lost: return Score(reason=_absent(task, lost, samples.columns))
         return samples.score(means.combined({i: cells[i].weight/phases for i in inside}))
     phases = {phase: score([i for i, c in enumerate(cells) if c.phase == phase]) for phase in task.phases}
     overall = score(range(len(cells)), len(phases) or 1) if cells else Score(reason=f'the task {task.task} has neither phases nor difficulties')
@@ -286,7 +308,7 @@ def _judged(delta: Score, degradation: float | None, unit: str) -> str:
 
 def _transition(samples: WeighedSamples, means: StratifiedMeans, wps: WeightedPhaseScore, before: str, after: str) -> Transition:
     task, cells = samples.task, [*enumerate(wps.cells)]
-    if lost := [c for _, c in cells if c.phase in (before, after) and c.score.value is None]: delta = Score(reason=_absent(task, lost, samples.columns.splits))
+    if lost := [c for _, c in cells if c.phase in (before, after) and c.score.value is None]: delta = Score(reason=_absent(task, lost, samples.columns))
     else: delta = samples.score(means.combined({i: c.weight if c.phase == after else -c.weight for i, c in cells if c.phase in (before, after)}))
     sign = 1.0 if task.direction is MetricDirection.LOWER else -1.0
     worse = None if delta.value is None else sign*delta.value + 0.0     # no -0
@@ -310,9 +332,12 @@ class TemporalStability(Record):
     pairs: int # frames that were compared with the one before
     compensated: int # of these, how many with the camera's motion taken out
     missing: Mapping[str, int] # why frames have no partner → how many
+    unasked: bool | None = field(default=None, metadata=OMITTED) # True where the task compares no frames, so that there is nothing to tell
 
 def temporal_stability(
     samples: WeighedSamples, # of a report
+    *,
+    asked: bool = True, # whether frames are compared in this task
 ) -> TemporalStability: # its score has a reason where no frames were compared
     "How steady predictions are."
     columns, estimate = samples.columns, samples.means('stabilities').mean()
@@ -320,8 +345,9 @@ def temporal_stability(
     if estimate is None and set(alone) == {_FIRST}: alone.clear()      # no sign that frames are compared at all
     missing = dict(sorted(alone.items(), key=lambda item: (-item[1], item[0])))
     why = ': ' + _joined([f'{n:,} × {reason}' for reason, n in missing.items()]) if missing else ''
-    score = samples.score(estimate, f'no frame was compared with the one before{why}')
-    return TemporalStability(score=score, pairs=score.count, compensated=sum(c is True for c in columns.compensated), missing=missing)
+    unasked = not asked and not alone and estimate is None
+    score = samples.score(estimate, f'the task {samples.task.task} compares no frames' if unasked else f'no frame was compared with the one before{why}')
+    return TemporalStability(score=score, pairs=score.count, compensated=sum(c is True for c in columns.compensated), missing=missing, unasked=unasked or None)
 
 # %% ../../nbs/bench/readiness_scores.ipynb #72730155
 @record
@@ -331,15 +357,19 @@ class GeometricCoherence(Record):
     precision: Score # mean over the frames that define it: share of predicted edges that geometry confirms
     recall: Score # mean over the frames that define it: share of the geometry's edges that were predicted
     frames: int # that define either
+    unasked: bool | None = field(default=None, metadata=OMITTED) # True where the task looks at no geometry, so that there is nothing to tell
 
 def geometric_coherence(
     samples: WeighedSamples, # of a report
+    *,
+    asked: bool = True, # whether edges are compared with geometry in this task
 ) -> GeometricCoherence: # its score has a reason where no frame defines precision, or recall
     "Whether predicted edges are real."
     frames = sum(p is not None or r is not None for p, r in zip(samples.columns.precisions, samples.columns.recalls))
     found = {name: samples.means(f'{name}s').mean() for name in ('precision', 'recall')}
     scores = {name: samples.score(estimate, f'no frame defines the {name} of its edges') for name, estimate in found.items()}
-    if not frames: score = Score(reason='no frame was compared with the edges of geometry')
+    unasked = not asked and not frames
+    if not frames: score = Score(reason=f'the task {samples.task.task} looks at no geometry' if unasked else 'no frame was compared with the edges of geometry')
     elif found['precision'] is None or found['recall'] is None: score = next(s for s in scores.values() if s.value is None)
     else: score = samples.score(harmonic_mean(found['precision'], found['recall'], frames))
-    return GeometricCoherence(score=score, **scores, frames=frames)
+    return GeometricCoherence(score=score, **scores, frames=frames, unasked=unasked or None)

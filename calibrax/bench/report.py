@@ -94,7 +94,7 @@ def _metric_table(result: 'EvaluationResult', report: 'DeploymentReadinessReport
     "Every metric over all samples; the primary one with the report's interval, since a number has but one"
     defs, ends, own = result.metric_defs, dict(result.intervals), report.primary
     if own.value is not None and own.lower is not None and own.upper is not None and math.isclose(own.value, result.value, rel_tol=1e-6): ends[result.primary_metric] = own.lower, own.upper
-    rows = [(defs[n].heading if n in defs else n, format_number(v), f'{format_number(ends[n][0])} to {format_number(ends[n][1])}' if n in ends else '–', f'{result.scored - result.undefined.get(n, 0):,}')
+    rows = [(defs[n].heading if n in defs else n, format_number(v), f'{format_number(ends[n][0])} to {format_number(ends[n][1])}' if n in ends else own.interval() if n == result.primary_metric else '–', f'{result.scored - result.undefined.get(n, 0):,}')
             for n, v in result.aggregated.items()]
     return Table(('metric', 'value', '95 % interval', 'n'), tuple(rows))
 
@@ -104,7 +104,8 @@ def report_markdown(
 ) -> str: # a document
     "A report as Markdown; `DeploymentReadinessReport.to_markdown` calls it."
     scores, *cells, costs = report.tables()
-    parts = [f'# {_md(report.task)}: {_md(report.model)}', f'{_md(report.counts)}.', _md_table(scores), f'Intervals: {100*report.resampling.confidence:g} %, {report.resampling.words}.']
+    warning = [f'**{_md(report.counts.warning)}.**'] if report.counts.warning else []
+    parts = [f'# {_md(report.task)}: {_md(report.model)}', f'{_md(report.counts)}.', *warning, _md_table(scores), f'Intervals: {100*report.resampling.confidence:g} %, {report.resampling.words}.']
     for cell in cells: parts += ['## Phases and difficulties', f'{_md(report.heading)}', _md_table(cell)]
     parts += ['## Cost', _md_table(costs)]
     if result is not None: parts += ['## All metrics', _md_table(_metric_table(result, report))]
@@ -124,7 +125,8 @@ def _html_table(table: Table, quiet: bool = False) -> Any:
     "A table in the look of the page; the last column is a remark where it holds no numbers"
     numeric, last = table._numeric(), len(table.columns) - 1
     kinds = ['n' if n else 'note' if i == last else '' for i, n in enumerate(numeric)]
-    return _table(table.caption or ', '.join(table.columns), list(zip(table.columns, kinds)), table.rows, quiet=quiet or not table.caption)
+    title = (table.caption or ', '.join(table.columns)).splitlines()[0]       # what else stands above the table is said in the summary
+    return _table(title, list(zip(table.columns, kinds)), table.rows, quiet=quiet or not table.caption)
 
 def _figure(draw: Any, size: tuple[float, float], words: str) -> Any:
     "A picture as SVG inside of `<img>`, where no script of its own would run"
@@ -156,9 +158,7 @@ def _headline(report: 'DeploymentReadinessReport') -> Any:
     if score.value is None: rest = f'{score.reason}.'
     elif score.lower is None: rest = f'No interval: {score.no_interval}.'
     else: rest = f'{100*report.resampling.confidence:g} % interval {score.interval(report.unit)}; {report.primary_metric}, {better} is better.'
-    lost = report.counts.samples - report.primary.count
-    left_out = f' {lost:,} of {report.counts.samples:,} samples are in none of the scores.' if lost and report.primary.count else ''
-    return _e('p', _e('strong', said), rest + left_out, class_='verdict')
+    return _e('p', _e('strong', said), rest, *([' ', _e('b', f'{report.counts.warning}.')] if report.counts.warning and report.primary.count else []), class_='verdict')
 
 # %% ../../nbs/bench/report.ipynb #086e5693
 _READING = (
@@ -180,6 +180,7 @@ def _cell_section(report: 'DeploymentReadinessReport') -> Iterator[Any]:
 def _sections(report: 'DeploymentReadinessReport', result: 'EvaluationResult | None') -> Iterator[tuple[str, str, Iterable[Any]]]:
     "Anchor, title and content of each part of the page"
     from calibrax.bench.readiness_plots import plot_latency
+    unasked = [name for name, score in (('Temporal stability', report.temporal_stability), ('Geometric coherence', report.geometric_coherence)) if score.unasked]
     yield 'summary', 'Summary', [_tiles(report), _list(report.notes, 'warnings') if report.notes else '']
     by = _e('p', f'Intervals: {100*report.resampling.confidence:g} %, {report.resampling.words}, {report.resampling.resamples:,} draws.', class_='quiet')
     yield 'scores', 'Scores', [_html_table(report.score_table(), quiet=True), by]
@@ -193,7 +194,7 @@ def _sections(report: 'DeploymentReadinessReport', result: 'EvaluationResult | N
     yield 'cost', 'Cost', [picture, _html_table(report.cost_table())]
     if result is not None: yield 'metrics', 'All metrics', [_html_table(_metric_table(result, report))]
     yield 'origin', 'Origin', [_html_table(Table(('what', 'value'), tuple(_origin(result, report)))), *_recorded(result)]
-    yield 'reading', 'How to read it', [_e('dl', *(part for name, words in _READING for part in (_e('dt', _e('b', name)), _e('dd', words))))]
+    yield 'reading', 'How to read it', [_e('dl', *(part for name, words in _READING if name not in unasked for part in (_e('dt', _e('b', name)), _e('dd', words))))]
 
 def _recorded(result: 'EvaluationResult | None') -> list[Any]:
     "Configuration and environment, folded"

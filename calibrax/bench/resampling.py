@@ -34,9 +34,10 @@ class Score(Record):
 
     def interval(self,
         unit: str = '', # of the value
-    ) -> str: # e.g. `0.12 to 0.15 m`; a dash where there is none
+    ) -> str: # e.g. `0.12 to 0.15 m`; `all equal` where the values do not differ, a dash where there is none for another reason
         "The interval as text."
-        return '–' if self.lower is None else f'{format_number(self.lower)} to {format_quantity(self.upper, unit)}'
+        if self.lower is None: return 'all equal' if (self.no_interval or '').startswith('all values are equal') else '–'
+        return f'{format_number(self.lower)} to {format_quantity(self.upper, unit)}'
 
     def __repr__(self) -> str:
         if self.value is None: return f'no score: {self.reason}'
@@ -122,7 +123,7 @@ class Estimate:
     ) -> Score: # with its interval, or why there is none
         "The number with its interval; raises `ConfigError` for a level that is none."
         problem = self.problem
-        if problem is None and np.ptp(self.draws) <= 1e-12*max(self.scale, abs(self.value)): problem = 'all values are equal, so that drawing them again tells nothing'
+        if problem is None and np.ptp(self.draws) <= 1e-12*max(self.scale, abs(self.value)): problem = 'all values are equal, which gives no interval'
         if problem is not None: return Score(value=self.value, count=self.count, no_interval=problem)
         tail = NormalDist().cdf(-student_quantile((1 + check_confidence(confidence))/2, max(1.0, self.freedom)))
         lower, upper = np.quantile(self.draws, (tail, 1 - tail))

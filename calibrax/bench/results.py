@@ -38,18 +38,23 @@ if TYPE_CHECKING:
 def mean_intervals(
     records: Iterable[SampleRecord], # of all samples; those that were not scored count for nothing
     values: Mapping[str, float], # metric → its value over all of them
+    missing: dict[str, str] | None = None, # gets the metrics that have no interval → why
 ) -> dict[str, tuple[float, float]]: # lower and upper end, 95 %; only of what has an interval
     "The intervals of means over samples, drawn as those of the readiness report; none for what is no such mean."
     ordered = sorted(records, key=lambda r: r.id)       # whatever the order in which they came
     place = {where: i for i, where in enumerate(dict.fromkeys((r.phase, r.difficulty) for r in ordered))}
     strata, weights = [place[r.phase, r.difficulty] for r in ordered], SceneWeights([r.scene for r in ordered])
-    found = {}
+    found, why = dict[str, tuple[float, float]](), missing if missing is not None else {}
     for name, value in values.items():
         column = [r.metrics.get(name, math.nan) if r.scored else math.nan for r in ordered]
+        if not math.isfinite(value): continue
         estimate = StratifiedMeans(column, strata, weights, names=[str(where) for where in place]).mean()
-        if estimate is None or not math.isclose(estimate.value, value, rel_tol=1e-6, abs_tol=1e-12): continue
-        score = estimate.score()
+        if estimate is None or not math.isclose(estimate.value, value, rel_tol=1e-6, abs_tol=1e-12):
+            why[name] = 'it is no mean over the samples'
+            continue
+        score, known = estimate.score(), [v for v in column if math.isfinite(v)]
         if score.lower is not None and score.upper is not None: found[name] = score.lower, score.upper
+        else: why[name] = f'all {len(known)} values are equal' if len(known) > 1 and min(known) == max(known) else score.no_interval or 'it is not known'
     return found
 
 def metric_interval(
@@ -121,6 +126,7 @@ class _Recorded(Record):
     direction: MetricDirection # whether more of it is better
     aggregated: Mapping[str, float] # metric → value over all scored samples
     intervals: Mapping[str, tuple[float, ...]] = field(default_factory=FrozenDict) # metric → lower and upper end, 95 %
+    no_interval: Mapping[str, str] = field(default_factory=FrozenDict) # metric → why it has no interval
     undefined: Mapping[str, int] = field(default_factory=FrozenDict) # metric → scored samples that it is not defined for
     groups: tuple[GroupResult, ...] = () # the same for each phase and each difficulty
     samples: int # of the dataset, as far as it was used
@@ -158,18 +164,21 @@ class _Recorded(Record):
 # %% ../../nbs/bench/results.ipynb #022fb493
 def _metrics_table(r: _Recorded) -> Table:
     names = [n for n in dict.fromkeys((r.primary_metric, *r.aggregated)) if n in r.aggregated]
-    rows = [(r.metric_defs[n].heading if n in r.metric_defs else n, format_number(r.aggregated[n]),
-             ' – '.join(map(format_number, r.intervals[n])) if n in r.intervals else '', str(r.scored - r.undefined.get(n, 0))) for n in names]
+    rows = [(r.metric_defs[n].heading if n in r.metric_defs else n, 'not defined' if math.isnan(r.aggregated[n]) else format_number(r.aggregated[n]),
+             ' – '.join(map(format_number, r.intervals[n])) if n in r.intervals else f'none: {r.no_interval[n]}' if n in r.no_interval else '',
+             f'{r.scored - r.undefined.get(n, 0):,}') for n in names]
     return Table(('metric', 'value', '95% interval', 'samples'), tuple(rows), f'{r.task}, {r.model}, {r.dataset}/{r.split}: {r.counts}',
                  frozenset({(0, 1)} if r.primary_metric in r.aggregated else ()), widest=60)
 
 def _cost_table(r: _Recorded) -> Table:
     e = r.efficiency
-    rows = [('latency ↓', f'{format_number(e.latency_ms_median)} ms a sample, p95 {format_number(e.latency_ms_p95)} ms, p99 {format_number(e.latency_ms_p99)} ms', e.latency_ms_median),
+    few = ' and '.join(f'p{q}' for q in (95, 99) if e.tail(q))
+    tail = f' ({few}: {e.tail(99)})' if few else f' (of {e.batches:,} calls)'
+    rows = [('latency ↓', f'{format_number(e.latency_ms_median)} ms a sample, p95 {format_number(e.latency_ms_p95)} ms, p99 {format_number(e.latency_ms_p99)} ms{tail}', e.latency_ms_median),
             ('throughput ↑', f'{format_number(e.throughput)} samples/s, end to end {format_number(e.throughput_end_to_end)}', e.throughput), ('operations ↓', f'{format_si(e.flops_per_sample, "FLOP")} a sample', e.flops_per_sample),
-            ('parameters ↓', format_si(e.parameters, '').strip(), e.parameters), ('peak memory ↓', format_si(e.peak_memory_bytes, 'B'), e.peak_memory_bytes),
+            ('parameters ↓', f'{e.parameters or 0:,}', e.parameters), ('peak memory ↓', format_si(e.peak_memory_bytes, 'B'), e.peak_memory_bytes),
             ('device memory ↓', format_si(e.device_memory_bytes, 'B'), e.device_memory_bytes), ('energy ↓', f'{format_number(e.energy_joules_per_sample)} J a sample', e.energy_joules_per_sample)]
-    return Table(('cost', 'value'), tuple((name, text) for name, text, known in rows if known is not None), f'{r.device}, batches of {e.batch_size}', widest=80)
+    return Table(('cost', 'value'), tuple((name, text) for name, text, known in rows if known is not None), f'{r.device}, batches of {e.batch_size}', widest=100)
 
 def _notes(r: _Recorded) -> list[str]:
     "Why samples were left out, and why it did not run where it should"

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -34,8 +35,8 @@ from .efficiency import PeakMemory, batch_flops, device_memory, forget_device_me
 from .metrics import CalculatorSuite, undefined_counts
 from .progress import Progress
 from .results import EvaluationResult, GroupResult, mean_intervals, prediction_name
-from .sample_log import BatchTiming, Job, LogHeader, ModelFacts, SampleLog, read_log
-from .samples import Sample, SampleRecord, SampleStatus
+from .sample_log import BatchTiming, Job, LogHeader, ModelFacts, SampleLog, model_fingerprint, read_log
+from .samples import Sample, SampleRecord, SampleStatus, group_reasons
 from .tasks.spec import TaskSpec, check_dataset, check_model, get_task
 from ..core.display import format_si
 from ..core.errors import CalibraxError, ConfigError, DatasetError, ModelError, StoreError
@@ -242,6 +243,14 @@ def _temporary() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
+_set_up: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()     # model → its fingerprint now, and before its set-up changed it
+
+def _fingerprint(model: 'BenchmarkableModel', plugins: Sequence[str | Path]) -> str:
+    "The fingerprint of a model as it was before it was set up"
+    now = model_fingerprint(model, plugins)
+    after, before = _set_up.get(model, ('', ''))
+    return before if now == after else now
+
 def _suite(spec: TaskSpec) -> CalculatorSuite:
     "The calculators of a task; raises `ConfigError` when none gives the metric that decides"
     suite = CalculatorSuite.for_task(spec.task)
@@ -397,8 +406,9 @@ def _completed(records: Sequence[SampleRecord], suite: CalculatorSuite) -> dict[
 _MOST_REASONS = 10
 
 def _reasons(records: Sequence[SampleRecord]) -> dict[str, int]:
-    "Why samples were left out, the commonest first, without their names"
-    found = Counter(r.reason.replace(repr(r.id), '…').replace(f'({r.id})', '(…)') for r in records if r.reason).most_common()
+    "Why samples were left out, the commonest first, without their names and numbers"
+    left_out = [r for r in records if r.reason]
+    found = list(group_reasons([r.reason or '' for r in left_out], [r.id for r in left_out]).items())
     rest = sum(n for _, n in found[_MOST_REASONS:])
     return {**dict(found[:_MOST_REASONS]), **({'other reasons': rest} if rest else {})}
 
@@ -451,6 +461,7 @@ class _Checked:
         resume: bool = False, # go on with what is in the folder
         save_predictions: bool = False, # whether every prediction is kept in a file
         progress: bool | None = None, # None: shown in a terminal only
+        plugins: Sequence[str | Path] = (), # files that the model comes from; a part of its fingerprint
     ):
         self.model, self.dataset, self.spec = model, dataset, get_task(task)
         check_model(self.spec, model)
@@ -461,7 +472,8 @@ class _Checked:
         self.device, self.strict_device, self.on_error, self.flops, self.energy = device, strict_device, on_error, flops, energy
         if resume and folder is None: raise ConfigError('resume: there is nothing to resume without a folder of results', hint='give the folder of the run that was interrupted')
         self.folder = Path(folder) if folder is not None else Path(tempfile.mkdtemp(dir=_temporary()))
-        self.resume, self.save_predictions, self.progress = resume, save_predictions, progress
+        self.resume, self.save_predictions, self.progress, self.plugins = resume, save_predictions, progress, tuple(plugins)
+        self.fingerprint = ''       # taken when it runs
         self.job = job_of(model, dataset, self.spec, batch_size=self.batch_size, seed=self.seed)
 
     def _batches(self, first: int) -> Any: # an iterator of lists of `Loaded`
@@ -475,13 +487,15 @@ class _Running(_Checked):
         "Everything from the first batch that is not in the log to the last; gives what was measured of energy and memory"
         total, first, energy = len(self.dataset), log.batches, dict[str, Any]()
         batches = math.ceil(total/self.batch_size)
-        label = f'{self.spec.task}, {self.model.name}'
+        done = min(first*self.batch_size, total)
+        label = f'{self.spec.task}, {self.model.name}' + f' ({done:,} of {total:,} samples were there)'*bool(first)
         with ExitStack() as stack:
             stack.enter_context(_own_randomness())
-            progress = stack.enter_context(Progress(total, label, done=min(first*self.batch_size, total), show=self.progress))
+            progress = stack.enter_context(Progress(total, label, done=done, show=self.progress))
             memory = stack.enter_context(PeakMemory())
             _seed_batch(self.seed, batches)
             self.model.setup(device, self.seed)
+            if self.model.setup_hook is not None or getattr(self.model.invoker, 'dtype', None): _set_up[self.model] = model_fingerprint(self.model, self.plugins), self.fingerprint
             forget_device_memory(device, self.model.framework)
             judge = _Judge(self.spec, suite, strict=self.on_error == 'raise')
             session = _Session(runner=self, log=log, suite=suite, judge=judge, progress=progress, memory=memory)
@@ -491,6 +505,16 @@ class _Running(_Checked):
             session.mark = time.perf_counter()
             for number, items in enumerate(loaded, first): session.batch(number, items, number == batches - 1)
         return self._costs(device, energy, total - first*self.batch_size, bool(first))
+
+    def _tell(self, log: SampleLog) -> None:
+        "Say how much is there already, and what to think of it"
+        total, batches, name = len(self.dataset), math.ceil(len(self.dataset)/self.batch_size), f'{self.spec.task}, {self.model.name}'
+        done = min(log.batches*self.batch_size, total)
+        if log.result is not None: _log.info('%s: all %s samples were there: the result of %s is read, and the model is not run', name, f'{total:,}', log.path)
+        elif done: _log.info('%s: %s of %s samples were there (%d of %d batches), in %s', name, f'{done:,}', f'{total:,}', log.batches, batches, log.path)
+        else: _log.info('%s: no sample was there, in %s: it is run from the start', name, log.path)
+        if log.result is None and log.batches and log.facts is not None and log.facts.deterministic is False:
+            _log.warning('%s is not deterministic: its first batch, predicted twice, differed. The result of a run that is gone on with is not that of one without a break', name)
 
     def _costs(self, device: 'Device', energy: Mapping[str, Any], samples: int, resumed: bool) -> dict[str, Any]:
         "What was measured beside the times, as fields of `Efficiency`"
@@ -513,8 +537,10 @@ class BenchmarkRunner(_Running):
         device = resolve_device(self.device, strict=self.strict_device, framework=self.model.framework)
         where = f'{device}' + (f', {device.kind}' if device.kind != device.platform else '')
         suite = _suite(self.spec)
-        header = LogHeader(job=self.job, device=where, save_predictions=self.save_predictions)
+        self.fingerprint = _fingerprint(self.model, self.plugins)
+        header = LogHeader(job=self.job, device=where, save_predictions=self.save_predictions, fingerprint=self.fingerprint)
         with SampleLog(self.folder/'samples.jsonl', header, resume=self.resume) as log:
+            if self.resume: self._tell(log)
             if log.result is not None: return EvaluationResult.from_dict({**log.result, 'samples_file': str(log.path.absolute())})
             try: costs = self._evaluate(log, device, suite)
             except BaseException as e:
@@ -533,10 +559,11 @@ class BenchmarkRunner(_Running):
         if not scored: raise _none_scored(records, self.spec, self.model.name)
         git, values = capture_git(), suite.aggregate(scored)
         status = Counter(r.status for r in records)
-        intervals = mean_intervals([changed.get(r.index, r) for r in records], values)
+        missing = dict[str, str]()
+        intervals = mean_intervals([changed.get(r.index, r) for r in records], values, missing)
         result = EvaluationResult(
             task=self.spec.task, model=self.model.name, split=self.dataset.split, dataset=self.dataset.name, dataset_identity=self.dataset.identity,
-            revision=self.dataset.revision, primary_metric=self.spec.primary_metric, direction=self.spec.direction, aggregated=values, intervals=intervals,
+            revision=self.dataset.revision, primary_metric=self.spec.primary_metric, direction=self.spec.direction, aggregated=values, intervals=intervals, no_interval=missing,
             undefined=undefined_counts(scored), groups=tuple(_groups(scored, self.spec, suite)), samples=len(records), scored=len(scored),
             skipped=status[SampleStatus.SKIPPED], invalid=status[SampleStatus.INVALID], reasons=_reasons(records),
             efficiency=summarize_efficiency(timings, log.facts, batch_size=self.batch_size, **costs), device=where, device_fallback=device.fell_back, seed=self.seed,
@@ -548,7 +575,7 @@ class BenchmarkRunner(_Running):
     def _config(self) -> dict[str, Any]:
         "How it was run, as far as the result does not say it elsewhere"
         return {'batch_size': self.batch_size, 'warmup': self.warmup, 'on_error': self.on_error, 'device': self.device, 'strict_device': self.strict_device,
-                'save_predictions': self.save_predictions, 'model_options': self.job.options, 'model_metadata': _kept(self.model.metadata)[0]}
+                'save_predictions': self.save_predictions, 'model_options': self.job.options, 'model_fingerprint': self.fingerprint, 'model_metadata': _kept(self.model.metadata)[0]}
 
     def run_with_deployment_readiness(self) -> 'tuple[EvaluationResult, DeploymentReadinessReport]': # the result, and whether the model is fit to be used
         "Evaluate, and compute the scores of `bench.readiness` from the log of the samples."

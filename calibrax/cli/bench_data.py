@@ -7,6 +7,7 @@ __all__ = ['described', 'bench_data', 'make_manifest', 'info', 'download', 'veri
 
 # %% ../../nbs/cli/bench_data.ipynb #9a117393
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,10 @@ def described(
     info: 'DatasetInfo', # what a manifest says
 ) -> dict[str, Any]: # for JSON
     "The facts of a dataset as plain values."
+    from calibrax.bench.datasets import data_identity
     m = info.manifest
-    return {'task': m.task, 'name': m.name, 'split': m.split, 'revision': info.revision, 'identity': m.identity(), 'scenes': info.scenes, 'samples': len(m.samples), 'files': len(m.needed()),
+    identity = m.identity() if info.path is None or m.files else data_identity(info.path, manifest=m).identity
+    return {'task': m.task, 'name': m.name, 'split': m.split, 'revision': info.revision, 'identity': identity, 'scenes': info.scenes, 'samples': len(m.samples), 'files': len(m.needed()),
             'shards': len(m.shards), 'bytes': info.bytes, 'inputs': list(m.of('input')), 'targets': list(m.of('target')), 'path': str(info.path) if info.path else None}
 
 def _answer(info: 'DatasetInfo', as_json: bool, before: str = '') -> None:
@@ -74,8 +77,12 @@ def make_manifest(
     from calibrax.bench import datasets
     _loaded(plugins)
     try: info = datasets.make_manifest(folder, task=task, replace_old=replace, **options)
-    except ManifestError as e: raise ManifestError(e.message, hint=(e.hint or '').replace('replace_old=True', '--replace'), details=e.details) from None
+    except ManifestError as e: raise ManifestError(e.message, hint=_in_options(e.hint or ''), details=e.details) from None
     _answer(info, as_json, f'Wrote {_near(info.path)}\n\n')
+
+def _in_options(hint: str) -> str:
+    "A hint that speaks of arguments in Python, with the options of this command in their place"
+    return re.sub(r"(input|target)s=\('([^']*)',\)", r'--\1 \2', hint.replace('replace_old=True', '--replace'))
 
 def _near(path: Path | None) -> str:
     "A path as one would type it here"

@@ -92,6 +92,7 @@ def _data(config: BenchConfig) -> BenchmarkDataset: return digits_dataset(config
 
 TASK = register_task(TaskSpec(
     task='embedding_retrieval', display_name='Embedding retrieval', description='Whether the nearest neighbours of a sample are of its class; by default, of a digit',
+    prediction='a vector of shape (size,) of finite numbers, without a unit; its size is the same for all samples',
     primary_metric='recall_at_1', direction=MetricDirection.HIGHER, required_inputs=('rgb',), required_targets=('label',), dataset=_data, splits=RETRIEVAL_SPLITS,
     difficulty_weights={'easy': .25, 'medium': .35, 'hard': .4}))
 

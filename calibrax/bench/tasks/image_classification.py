@@ -20,7 +20,7 @@ from ..metrics import MetricCalculator, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, SampleRecord
 from .spec import TaskSpec, register_task
-from ...core.errors import ConfigError, MetricError
+from ...core.errors import AdapterError, ConfigError, MetricError
 from ...core.models import MetricDef, MetricDirection, MetricPriority
 
 # %% ../../../nbs/bench/tasks/image_classification.ipynb #bbaa2518
@@ -29,6 +29,7 @@ _TOLERANCE = 1e-3   # of the sum of the probabilities
 def checked_probabilities(
     prediction: Any, # probabilities, shape (classes,)
     label: int, # the true class
+    classes: int | None = None, # how many there are, where that is known
 ) -> NDArray[np.float64]: # the same, with a sum of 1
     "The probabilities of a prediction; raises `MetricError` for what is none."
     try: p = np.asarray(prediction)
@@ -41,6 +42,8 @@ def checked_probabilities(
     if p.min() < 0 or abs(p.sum() - 1) > _TOLERANCE:
         raise MetricError(f'prediction: expected probabilities with a sum of 1, found values from {p.min():.4g} to {p.max():.4g} with a sum of {p.sum():.4g}',
                           hint='logits need a softmax: output=probabilities_from_logits, of calibrax.bench.adapters, where the model is wrapped')
+    if classes is not None and len(p) != classes:
+        raise MetricError(f'prediction: expected probabilities of {classes} classes, found {len(p)}', hint='choose a model that was made for the classes of this data')
     if label >= len(p): raise MetricError(f'the label is {label}, and the prediction is of {len(p)} classes', hint='choose a model that was made for these classes, numbered from 0')
     return p/p.sum()
 
@@ -51,6 +54,7 @@ def why_no_class(
     "Why the label of a sample is no class."
     if 'label' not in sample.targets: return 'it has no label'
     label, classes = np.asarray(sample.targets['label']), sample.metadata.get('classes')
+    if label.dtype.kind == 'U' and not label.ndim: return f'its label is the word {str(label)!r}, and no number'
     if label.ndim or label.dtype.kind not in 'fiu': return f'its label is no number, but {label.dtype} of shape {label.shape}'
     if not np.isfinite(label) or label != np.floor(label): return f'its label is {label}, and no whole number'
     if label < 0 or (isinstance(classes, int) and label >= classes): return f'its label is {int(label)}, and classes are numbered from 0' + (f' to {classes - 1}' if isinstance(classes, int) else '')
@@ -62,6 +66,11 @@ _FLOOR = 1e-7       # of a probability in the log loss
 def _definition(name: str, direction: MetricDirection, description: str, unit: str = '') -> MetricDef:
     return MetricDef(name=name, unit=unit, direction=direction, description=description, group='Classification',
                      priority=MetricPriority.PRIMARY if name == 'accuracy' else MetricPriority.SECONDARY)
+
+def _classes_of(sample: Sample) -> int | None:
+    "How many classes there are, as the sample's metadata has it"
+    classes = sample.metadata.get('classes')
+    return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
 
 @register_calculator('image_classification')
 class ClassificationMetrics(MetricCalculator):
@@ -79,13 +88,13 @@ class ClassificationMetrics(MetricCalculator):
 
     def compute(self, prediction: Any, sample: Sample) -> dict[str, float]:
         label = int(sample.target('label'))
-        p = checked_probabilities(prediction, label)
+        p = checked_probabilities(prediction, label, _classes_of(sample))
         rank = int((p > p[label]).sum() + (p[:label] == p[label]).sum())    # 0 for the most probable
         return {'accuracy': float(rank == 0), 'top_3_accuracy': float(rank < 3) if len(p) > 3 else np.nan, 'log_loss': float(-np.log(max(p[label], _FLOOR)))}
 
     def evidence(self, prediction: Any, sample: Sample) -> dict[str, Any]:
         label = int(sample.target('label'))
-        p = checked_probabilities(prediction, label)
+        p = checked_probabilities(prediction, label, _classes_of(sample))
         return {'target': label, 'predicted': int(p.argmax()), 'confidence': float(p.max())}
 
     def aggregate(self, records: Sequence[SampleRecord]) -> dict[str, float]:
@@ -105,6 +114,7 @@ def _data(config: BenchConfig) -> BenchmarkDataset: return digits_dataset(config
 
 TASK = register_task(TaskSpec(
     task='image_classification', display_name='Image classification', description='Which class an image shows; by default, which digit was written',
+    prediction='probabilities of shape (classes,): finite numbers from 0 to 1 with a sum of 1, one for each class in the order of the labels, without a unit',
     primary_metric='accuracy', direction=MetricDirection.HIGHER, required_inputs=('rgb',), required_targets=('label',), dataset=_data, splits=DIGIT_SPLITS,
     difficulty_weights={'easy': .25, 'medium': .35, 'hard': .4}))
 
@@ -126,6 +136,8 @@ def nearest_images(
     vectors = gray(np.repeat(known.images[..., None], 3, axis=-1)).reshape(len(known), -1)
     squares, votes = (vectors**2).sum(axis=1), np.eye(CLASSES, dtype=np.float32)[known.labels]
     def vote(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if rgb.shape[1:3] != known.images.shape[1:]:
+            raise AdapterError(f'knn compares images pixel by pixel: expected {known.images.shape[1]}×{known.images.shape[2]} as in training, found {rgb.shape[1]}×{rgb.shape[2]}', hint='resize the images, or choose a model that takes any size')
         seen = gray(rgb).reshape(len(rgb), -1)
         nearest = np.argsort(squares - 2*seen @ vectors.T, axis=1, kind='stable')[:, :k]
         shares = (votes[nearest].sum(axis=1) + .2/CLASSES)/(k + .2)

@@ -136,7 +136,8 @@ def aligned_model(
 def _scenes(config: BenchConfig) -> 'BenchmarkDataset': return scene_dataset(config.split or 'test', task='monocular_depth')
 
 MONOCULAR_DEPTH = register_task(TaskSpec(
-    task='monocular_depth', display_name='Monocular depth', description='How far each pixel is, from one image.', primary_metric='absrel', direction=MetricDirection.LOWER,
+    task='monocular_depth', display_name='Monocular depth', description='How far each pixel is, from one image.',
+    prediction='an array of shape (H, W), the size of the image, of finite numbers: the depth of each pixel in metres, above 0, or 0 where the model cannot tell', primary_metric='absrel', direction=MetricDirection.LOWER,
     required_inputs=('rgb',), required_targets=('depth',), dataset=_scenes, splits=tuple(SPLITS), config=DepthConfig, run=_run, temporal=depth_stability, **ROBOT_PHASES))
 
 # %% ../../../nbs/bench/tasks/monocular_depth.ipynb #84db64ef

@@ -136,7 +136,8 @@ def mask_coherence(
 def _scenes(config: BenchConfig) -> 'BenchmarkDataset': return scene_dataset(config.split or 'test', task='object_segmentation')
 
 OBJECT_SEGMENTATION = register_task(TaskSpec(
-    task='object_segmentation', display_name='Object segmentation', description='Which pixels are one thing, from one image.', primary_metric='miou', direction=MetricDirection.HIGHER,
+    task='object_segmentation', display_name='Object segmentation', description='Which pixels are one thing, from one image.',
+    prediction='an array of shape (H, W), the size of the image, of integers: the number of the thing that each pixel belongs to, from 1, and 0 where there is none', primary_metric='miou', direction=MetricDirection.HIGHER,
     required_inputs=('rgb',), required_targets=('mask',), dataset=_scenes, splits=tuple(SPLITS), temporal=mask_stability, coherence=mask_coherence, **ROBOT_PHASES))
 
 # %% ../../../nbs/bench/tasks/object_segmentation.ipynb #651b76b4

@@ -43,6 +43,7 @@ class TaskSpec:
     required_inputs: tuple[str, ...] = () # modalities that a model may see
     required_targets: tuple[str, ...] = () # modalities that are true
     description: str = '' # one sentence, for lists
+    prediction: str = '' # what a prediction must be, in one sentence: shape, type and unit
     dataset: 'Callable[[BenchConfig], BenchmarkDataset] | None' = None # data that ships or is made; None where it must be named
     splits: tuple[str, ...] = () # of that data; the first is the default
     config: type[BenchConfig] = BenchConfig # its further fields become options of the command line
@@ -78,10 +79,10 @@ class TaskSpec:
 
     def table(self) -> Table: # one row for each property
         "The task as a table."
-        rows = [('primary metric', f'{self.primary_metric} {self.direction.arrow}'), ('inputs', ', '.join(self.required_inputs)), ('targets', ', '.join(self.required_targets)),
+        rows = [('primary metric', f'{self.primary_metric} {self.direction.arrow}'), ('inputs', ', '.join(self.required_inputs)), ('targets', ', '.join(self.required_targets)), ('prediction', self.prediction),
                 ('splits', ', '.join(self.splits)), ('phases', ', '.join(self.phases)), ('difficulties', ', '.join(f'{n} ({w:g})' for n, w in self.difficulty_weights.items())),
                 ('options', ', '.join(a.name for a in self.arguments))]
-        return Table((self.task, self.description or self.display_name), tuple(row for row in rows if row[1]))
+        return Table((self.task, self.description or self.display_name), tuple(row for row in rows if row[1]), widest=160)
 
     def __repr__(self) -> str: return repr(self.table())
     def _repr_html_(self) -> str: return self.table()._repr_html_()

@@ -145,6 +145,7 @@ def _data(config: BenchConfig) -> BenchmarkDataset: return diabetes_dataset(conf
 
 TASK = register_task(TaskSpec(
     task='tabular_regression', display_name='Tabular regression', description='A number from a row of a table; by default, the progression of diabetes',
+    prediction="one finite number, of shape () or (1,), in the unit of the target, or a mapping {'mean': number, 'std': number above 0}",
     primary_metric='absolute_error', direction=MetricDirection.LOWER, required_inputs=('features',), required_targets=('target',), dataset=_data, splits=TABLE_SPLITS))
 
 # %% ../../../nbs/bench/tasks/tabular_regression.ipynb #60871e78
