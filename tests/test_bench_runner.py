@@ -284,7 +284,7 @@ def test_counts_are_whole_numbers_and_operations_have_prefixes():
 
 def test_a_metric_without_an_interval_says_why():
     result = run(a_data=data(20))
-    assert result.no_interval == {'error': 'all 20 values are equal', 'spread': 'it is no mean over the samples', 'even': 'all 20 values are equal'}
+    assert result.no_interval == {'error': 'all 20 values are equal', 'spread': 'it is made of all samples at once', 'even': 'all 20 values are equal'}
     assert 'none: all 20 values are equal' in repr(result) and EvaluationResult.from_json(result.to_json()) == result
     assert 'only 3' in run(model(lambda x: x.sum(1) + np.sin(x[:, 0])), data(3)).no_interval['error']
 

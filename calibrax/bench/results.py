@@ -50,7 +50,7 @@ def mean_intervals(
         if not math.isfinite(value): continue
         estimate = StratifiedMeans(column, strata, weights, names=[str(where) for where in place]).mean()
         if estimate is None or not math.isclose(estimate.value, value, rel_tol=1e-6, abs_tol=1e-12):
-            why[name] = 'it is no mean over the samples'
+            why[name] = 'it is made of all samples at once'
             continue
         score, known = estimate.score(), [v for v in column if math.isfinite(v)]
         if score.lower is not None and score.upper is not None: found[name] = score.lower, score.upper
