@@ -128,6 +128,7 @@ def test_a_final_answer_is_not_asked_for_twice(server, tmp_path, status):
     server.behaviours = [f'status {status}']*4
     with pytest.raises(DownloadError, match=str(status)) as caught: download(server.url, folder=tmp_path)
     assert caught.value.hint and caught.value.details['status'] == status and len(server.asked) == 1 and names(tmp_path) == []
+    assert caught.value.__context__ is None         # it would be pickled, too, once Dask is imported, and holds an open file
     assert isinstance(caught.value, (OSError, DatasetError)) and str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 

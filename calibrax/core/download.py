@@ -169,10 +169,12 @@ def _fetch(transfer: _Transfer) -> None:
     why = ''
     for number in range(_ATTEMPTS):
         if number: time.sleep(_PAUSE*2**(number - 1))
+        broken: Exception | None = None
         try: why = transfer.attempt()
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, UnicodeError) as e:
-            why = _failure(e, transfer.url)
-            if isinstance(e, urllib.error.HTTPError) and e.code == 416: transfer.validator = None      # start again
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, UnicodeError) as e: broken = e
+        if broken is not None:      # no longer in the block above: an error must not carry the open answer along, with which it cannot be pickled
+            why = _failure(broken, transfer.url)
+            if isinstance(broken, urllib.error.HTTPError) and broken.code == 416: transfer.validator = None      # start again
         if not why: return
     raise DownloadError(f'{_shown(transfer.url)}: {why}, {_ATTEMPTS} times', hint='try again later, or fetch the file yourself and give its path', details={'url': _shown(transfer.url)})
 
