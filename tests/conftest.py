@@ -1,5 +1,6 @@
 "Every test runs on the CPU, draws to memory, and touches neither the user's caches nor the user's settings."
 import os
+import signal
 
 import pytest
 
@@ -7,6 +8,12 @@ import pytest
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'agg')
 for name in ('CALIBRAX_LOG_LEVEL', 'CALIBRAX_CACHE_DIR', 'WANDB_API_KEY'): os.environ.pop(name, None)
+
+
+# In the background of a script and under nohup these are ignored, and so they would be in all programs that the tests start and
+# interrupt. What is caught is not inherited: this process goes on ignoring them, its children do not.
+for ignored in (signal.SIGINT, getattr(signal, 'SIGHUP', signal.SIGINT)):
+    if signal.getsignal(ignored) is signal.SIG_IGN: signal.signal(ignored, lambda *_: None)
 
 
 def pytest_configure(config):
@@ -48,9 +55,12 @@ def bounded_memory():
     import psutil
     resident = psutil.Process().memory_info().rss
     if resident > _held[0] + 1.5e9:
+        import ctypes
         import gc
         sys.modules['jax'].clear_caches()
         gc.collect()
+        # what was freed stays with the process until it is asked for; else the next 1.5 GB would come on top of it
+        if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None): trim(0)
         _held[0] = psutil.Process().memory_info().rss
 
 
