@@ -28,6 +28,8 @@ TASKS: dict[str, tuple[float, str]] = {
     'errors': (0.95, 'MSE, MAE and R², 1e7 numbers'),
     'ece': (10, 'expected calibration error, 1e6 probabilities, 15 bins'),
     'cosine': (1.5, 'cosine distances of all pairs, 2000 vectors of 512'),
+    'paired': (1, 'mean Euclidean distance of 1e6 pairs of 8 numbers'),
+    'class scores': (0.9, 'accuracy of 1e5 samples from scores of 100 classes'),
 }
 COLD_BAR = 1.0      # seconds
 Call = Callable[[], Any]
@@ -44,6 +46,8 @@ def data(task: str) -> tuple[Any, ...]:
         t = rng.standard_normal(10*n, dtype=np.float32)
         return t, t + np.float32(0.1)*rng.standard_normal(10*n, dtype=np.float32)
     if task == 'cosine': return (rng.standard_normal((2000, 512), dtype=np.float32),)
+    if task == 'paired': return tuple(rng.standard_normal((n, 8), dtype=np.float32) for _ in range(2))
+    if task == 'class scores': return rng.integers(0, 100, n//10).astype(np.int32), rng.standard_normal((n//10, 100), dtype=np.float32)
     s = rng.random(n, dtype=np.float32)
     return (rng.random(n) < s).astype(np.int32), s
 
@@ -61,6 +65,8 @@ def ours(task: str, arrays: tuple[Any, ...]) -> Call:
         return lambda: three.compute_functional(a[1], a[0], num_classes=10, average='macro')
     if task == 'errors': return lambda: ready(calculate_all(a[1], a[0], metrics=['mse', 'mae', 'r_squared']))
     if task == 'cosine': return lambda: ready(distance.cosine_distances(a[0]))
+    if task == 'paired': return lambda: ready(distance.euclidean_distance(a[1], a[0]))
+    if task == 'class scores': return lambda: ready(c.accuracy(a[1], a[0]))
     if task == 'auroc': return lambda: ready(curves.roc_auc(a[1], a[0]))
     if task == 'ap': return lambda: ready(curves.average_precision(a[1], a[0]))
     if task == 'binned auroc': return lambda: ready(curves.binned_roc_auc(a[1], a[0]))
@@ -68,11 +74,12 @@ def ours(task: str, arrays: tuple[Any, ...]) -> Call:
 
 
 def sklearn(task: str, a: tuple[Any, ...]) -> Call | None:
-    import sklearn.calibration
     import sklearn.metrics as m
     if task == 'labels': return lambda: (m.accuracy_score(*a), m.f1_score(*a, average='macro'), m.confusion_matrix(*a))
     if task == 'errors': return lambda: (m.mean_squared_error(*a), m.mean_absolute_error(*a), m.r2_score(*a))
     if task == 'cosine': return lambda: m.pairwise.cosine_distances(a[0])
+    if task == 'paired': return lambda: m.pairwise.paired_euclidean_distances(*a).mean()
+    if task == 'class scores': return lambda: m.accuracy_score(a[0], a[1].argmax(1))
     if task == 'auroc': return lambda: m.roc_auc_score(*a)
     if task == 'ap': return lambda: m.average_precision_score(*a)
     return (lambda: sklearn_ece(*a)) if task == 'ece' else None
@@ -97,7 +104,9 @@ def torchmetrics(task: str, arrays: tuple[Any, ...]) -> Call | None:
                         c.multiclass_confusion_matrix(p, y, 10, validate_args=False))
     if task == 'errors': return lambda: (f.mean_squared_error(a[1], a[0]), f.mean_absolute_error(a[1], a[0]), f.r2_score(a[1], a[0]))
     if task == 'cosine': return lambda: 1 - f.pairwise_cosine_similarity(a[0], a[0])
+    if task == 'paired': return lambda: torch.nn.functional.pairwise_distance(a[1], a[0]).mean()     # torchmetrics has none
     y, s = a[0].long(), a[1]
+    if task == 'class scores': return lambda: c.multiclass_accuracy(s, y, 100, average='micro', validate_args=False)
     if task == 'auroc': return lambda: c.binary_auroc(s, y, validate_args=False)
     if task == 'ap': return lambda: c.binary_average_precision(s, y, validate_args=False)
     if task == 'binned auroc': return lambda: c.binary_auroc(s, y, thresholds=200, validate_args=False)
@@ -115,6 +124,9 @@ def metrax(task: str, arrays: tuple[Any, ...]) -> Call | None:
         return lambda: ready(f(a[1], a[0]))     # accuracy only
     if task == 'errors':
         f = jax.jit(lambda p, t: [k.from_model_output(p, t).compute() for k in (m.MSE, m.MAE, m.RSQUARED)])
+        return lambda: ready(f(a[1], a[0]))
+    if task == 'class scores':
+        f = jax.jit(lambda p, y: m.Accuracy.from_model_output(p, y).compute())
         return lambda: ready(f(a[1], a[0]))
     if task == 'binned auroc':
         g = jax.jit(m.AUCROC.from_model_output)

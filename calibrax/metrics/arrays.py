@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import MetricError
+from .rows import row_largest
 
 # %% ../../nbs/metrics/arrays.ipynb #24244098
 _NUMBERS = (jnp.bool_, jnp.integer, jnp.floating)
@@ -107,7 +108,8 @@ def class_labels(
     "Labels as integers and which of them are classes; of scores the class with the largest."
     x = jnp.asarray(values)
     if scores:
-        return jnp.argmax(x, axis=-1).astype(jnp.int32), ~jnp.isnan(floating(x)).any(axis=-1)
+        largest, place = row_largest(x)
+        return place, ~jnp.isnan(floating(largest))
     if threshold is not None:
         x = floating(x)
         return (x >= threshold).astype(jnp.int32), ~jnp.isnan(x)

@@ -26,6 +26,7 @@ from .compilation import Compiled
 from .declarations import MetricEntry, MetricInputs
 from .named import AnyMetric, NamedValues, entry_of
 from .plotting import MetricPlotMixin
+from .rows import row_largest
 from .stateful import StatefulMetric, _set_raw
 from .streaming import State, StreamingMetric
 from .tracking import MetricTracker, MinMaxTracker
@@ -133,7 +134,9 @@ class ClasswiseWrapper(_Groups):
 # %% ../../nbs/metrics/wrappers.ipynb #76401bdb
 Transform: TypeAlias = str | Callable[[Any], Any]
 
-def _argmax(values: jax.Array) -> jax.Array: return jnp.where(jnp.isnan(values).any(axis=-1), -1, jnp.argmax(values, axis=-1)).astype(jnp.int32)
+def _argmax(values: jax.Array) -> jax.Array:
+    largest, place = row_largest(jnp.asarray(values))
+    return jnp.where(jnp.isnan(largest), -1, place)
 
 @dataclass(frozen=True)
 class _From:

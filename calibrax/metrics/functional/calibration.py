@@ -30,6 +30,7 @@ from ..kernels import bin_index, binned_count, binned_sum, order
 from ..numerics import safe_root
 from ..reduction import average_classes, check_choice, divide
 from ..registry import pure_metric
+from ..rows import row_largest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,8 +57,8 @@ def _confidences(predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike | N
     if w is not None:
         w = jnp.broadcast_to(w, t.shape)
         p = jnp.where(w[..., None] != 0 if over_classes else w != 0, p, 1)
-    hit = (jnp.argmax(p, axis=-1) == labels) if over_classes else labels == 1
-    confidence = jnp.max(p, axis=-1) if over_classes else p
+    confidence, called = row_largest(p) if over_classes else (p, jnp.ones_like(labels))
+    hit = called == labels
     if over_classes: confidence, hit = jax.lax.optimization_barrier((confidence, hit)) # type: ignore[no-untyped-call]
     return confidence.reshape(-1), hit.reshape(-1).astype(jnp.int32), known.reshape(-1), None if w is None else w.reshape(-1)
 

@@ -31,6 +31,7 @@ from ..declarations import Decomposition, MetricInputs, MetricProperties, Metric
 from ..kernels import binned_count, binned_sum, pair_counts
 from ..reduction import Absent, Reduction, average_classes, check_choice, divide, reduce_values
 from ..registry import pure_metric
+from ..rows import row_largest
 
 # %% ../../../nbs/metrics/functional/classification.ipynb #2055348c
 from .curves import average_precision, roc_auc
@@ -936,7 +937,7 @@ def _margins(predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike | None,
         return (2*actual - 1)*s, known, w
     s, actual, known, w = _class_scores(predictions, targets, mask, weights)
     true = jnp.arange(s.shape[-1]) == actual[..., None]
-    rival = jnp.argmax(jnp.where(true, -jnp.inf, s), axis=-1)   # found and then taken: many times as fast as their maximum on a CPU
+    _, rival = row_largest(jnp.where(true, -jnp.inf, s))
     ahead, behind = (jnp.take_along_axis(s, c[..., None], axis=-1)[..., 0] for c in (actual, rival))
     return ahead - behind, known, w
 

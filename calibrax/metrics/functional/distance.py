@@ -24,7 +24,7 @@ from ..arrays import check_same_shape, floating, paired, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, mean_of_sums
 from ..kernels import centered
-from ..numerics import safe_norm, safe_root
+from ..numerics import FEW_COLUMNS, safe_norm, safe_root
 from ..reduction import Reduction, divide, reduce_values
 from ..registry import pure_metric
 
@@ -60,6 +60,7 @@ def _mean_of_rows(distance: _Rows) -> Decomposition:
 # %% ../../../nbs/metrics/functional/distance.ipynb #cb1a5362
 def _length(x: jax.Array, y: jax.Array | float = 0.0) -> jax.Array:
     "Of x - y"
+    if x.shape[-1] < FEW_COLUMNS: return safe_norm(x - y, axis=-1)
     squares = jnp.sum(jnp.square(x - y), axis=-1)
     return jax.lax.cond(jnp.all((squares > 1e-30) & (squares < 1e30)), lambda: safe_root(squares), lambda: safe_norm(x - y, axis=-1))
 
