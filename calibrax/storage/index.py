@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 # %% ../../nbs/storage/index.ipynb #c4f4fc34
-_VERSION = 1        # of the tables; another number is another database
+_VERSION = 2        # of the tables; another number is another database
 _TABLES = """
 create table if not exists files (file integer primary key, name text unique not null, size, version,
-    run_id text, at text, code text, branch text, points integer, units text, error text, shadowed integer not null default 0);
+    run_id text, at text, code text, branch text, points integer, first text, units text, error text, shadowed integer not null default 0);
 create index if not exists files_by_run on files (run_id);
 create table if not exists series (series integer primary key, point text not null, tags text not null, metric text);
 create table if not exists measurements (series integer, file integer, position integer, value, lower, upper,
@@ -82,11 +82,11 @@ class _Writer:
         return int(self.series[key])
 
     def add(self, entry: FileEntry, run: Run | None, error: str | None) -> None:
-        about: tuple[Any, ...] = (None,)*6
+        about: tuple[Any, ...] = (None,)*7
         if run is not None:
             units = msgspec.json.encode({n: d.unit for n, d in run.metric_defs.items()}).decode()
-            about = run.id, time_stamp(run.timestamp), run.commit, run.branch, len(run.points), units
-        row = self.db.execute('insert into files (name, size, version, run_id, at, code, branch, points, units, error) values (?,?,?,?,?,?,?,?,?,?)',
+            about = run.id, time_stamp(run.timestamp), run.commit, run.branch, len(run.points), run.points[0].label if run.points else None, units
+        row = self.db.execute('insert into files (name, size, version, run_id, at, code, branch, points, first, units, error) values (?,?,?,?,?,?,?,?,?,?,?)',
                               (entry.name, entry.size, entry.version if entry.settled else None, *about, error))
         if run is not None: self.db.executemany('insert into measurements values (?,?,?,?,?,?)', self._measurements(row.lastrowid or 0, run))
 
@@ -207,6 +207,7 @@ class IndexedRun(NamedTuple):
     commit: str | None # the code's commit
     branch: str | None # the code's branch
     points: int # how many
+    first: str | None # label of the first of them
 
 # %% ../../nbs/storage/index.ipynb #538335e0
 class _Asking(_Recovering):
@@ -286,7 +287,7 @@ class RunIndex(_Trends):
     ) -> list[IndexedRun]: # newest first
         "The readable runs."
         where = '' if branch is None else 'and branch = ?'
-        return [IndexedRun(*row) for row in self._rows(f'''select name, run_id, at, code, branch, points from files where error is null and not shadowed
+        return [IndexedRun(*row) for row in self._rows(f'''select name, run_id, at, code, branch, points, first from files where error is null and not shadowed
             {where} order by at desc, run_id desc, name desc limit ?''', *([] if branch is None else [branch]), -1 if limit is None else min(limit, 2**62))]
 
     def errors(self,

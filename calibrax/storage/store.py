@@ -374,15 +374,15 @@ class RunSummary(Record):
     commit: str | None = None # the code's commit
     branch: str | None = None # the code's branch
     points: int = 0 # how many
+    first: str = '' # label of the first of them
     tags: Mapping[str, str] = field(default_factory=FrozenDict) # those put on it by `annotate`
 
 class RunSummaries(RecordList[RunSummary]):
     "Runs in one line each, shown as a table."
     def table(self) -> Table: # one row for each run
         "The runs as a table."
-        return Table(('id', 'timestamp (UTC)', 'commit', 'branch', 'points', 'tags'),
-                     tuple((r.id, f'{r.timestamp:%Y-%m-%d %H:%M:%S}', (r.commit or '–')[:8], r.branch or '–', str(r.points),
-                            _pairs(r.tags)) for r in self))
+        return Table(('id', 'timestamp (UTC)', 'commit', 'branch', 'points', 'first point', 'tags'),
+                     tuple((r.id, f'{r.timestamp:%Y-%m-%d %H:%M:%S}', (r.commit or '–')[:8], r.branch or '–', str(r.points), r.first, _pairs(r.tags)) for r in self))
 
 # %% ../../nbs/storage/store.ipynb #a648f509
 def _configured_unit(store: Any, metric: str) -> str:
@@ -408,7 +408,7 @@ class _Searching(_Annotating):
         "The runs in one line each, newest first, without reading them all again."
         if limit is not None: _check_count('limit', limit)
         tagged = set(self._files.folders('annotations'))
-        return RunSummaries(RunSummary(id=r.run_id, timestamp=datetime.fromisoformat(r.at), commit=r.commit, branch=r.branch, points=r.points,
+        return RunSummaries(RunSummary(id=r.run_id, timestamp=datetime.fromisoformat(r.at), commit=r.commit, branch=r.branch, points=r.points, first=r.first or '',
                                        tags=self._tags_of(r.run_id) if r.run_id in tagged else {}) for r in self._index.runs(branch, limit))
 
     def query(self, /,
