@@ -12,7 +12,7 @@ from calibrax.bench.models import from_function, get_model, list_models
 from calibrax.bench.runner import BenchmarkRunner
 from calibrax.bench.samples import DIFFICULTIES, Sample, SampleRecord
 from calibrax.bench.tasks.image_classification import ClassificationMetrics, checked_probabilities, why_no_class
-from calibrax.core.errors import CalibraxError, ConfigError, DatasetError, MetricError, ModelError
+from calibrax.core.errors import CalibraxError, ConfigError, MetricError, ModelError
 
 METRICS = ClassificationMetrics()
 
@@ -93,17 +93,6 @@ def test_unknown_split_and_disturbance():
     for call in (lambda: digits_dataset('validation'), lambda: disturb(np.zeros((8, 8), np.uint8), 'blur', 'easy', 0), lambda: disturb(np.zeros((8, 8), np.uint8), 'noise', 'extreme', 0)):
         with pytest.raises(ConfigError) as e: call()
         assert e.value.hint
-
-
-@pytest.mark.parametrize('content', [None, b'', b'no archive'])
-def test_damaged_digits_are_a_dataset_error(monkeypatch, tmp_path, content):
-    (tmp_path/'data').mkdir()
-    if content is not None: (tmp_path/'data'/'digits.npz').write_bytes(content)
-    monkeypatch.setattr(digits, 'files', lambda package: tmp_path)
-    read_digits.cache_clear()
-    with pytest.raises(DatasetError, match='cannot be read') as e: read_digits()
-    assert e.value.hint
-    read_digits.cache_clear()
 
 
 def test_arrays_cannot_be_changed():

@@ -1,5 +1,5 @@
 """Datasets of the benchmark toolkit: manifests are strict, files are checked, archives are read in place, loading ahead keeps order and memory."""
-import io, json, pickle, struct, subprocess, sys, tarfile, threading, time, tracemalloc, zlib
+import io, json, pickle, struct, subprocess, sys, tarfile, threading, time, tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-from calibrax.bench.datasets import (BenchmarkDataset, Manifest, ManifestSample, Modality, Sample, SampleEntry, TarShards, camera_matrix, checked, decode,
-                                     infer_modalities, make_manifest, manifest_info, pose_matrix, verify_manifest, write_manifest)
+from calibrax.bench.datasets import (BenchmarkDataset, Modality, Sample, SampleEntry, TarShards, camera_matrix, checked, decode,
+                                     infer_modalities, make_manifest, pose_matrix, verify_manifest, write_manifest)
+from calibrax.bench import arrays
 from calibrax.bench.arrays import as_numbers, guess_modality, widened
+from calibrax.bench.digits import read_digits
 from calibrax.bench.inventory import data_identity, snapshot_revision
 from calibrax.bench.loading import Loaded, load_batches
-from calibrax.bench.manifest import _ABOUT, Kind, FileEntry, check_manifest, check_path, dataset_folder, manifest_schema, parse_manifest, read_manifest, schema_table
+from calibrax.bench.manifest import _ABOUT, Kind, check_path, dataset_folder, manifest_schema, parse_manifest, read_manifest, schema_table
 from calibrax.bench.tasks import ROBOT_PHASES, TaskSpec, register_task
-from calibrax.core.errors import CalibraxError, ConfigError, DatasetError, ManifestError
+from calibrax.bench.tasks.tabular_regression import diabetes_table
+from calibrax.cli.demo import load_digits
+from calibrax.core.errors import ConfigError, DatasetError, ManifestError
 
 register_task(TaskSpec(task='toy_depth', display_name='Toy', primary_metric='absrel', direction='lower', required_inputs=('rgb',), required_targets=('depth',), **ROBOT_PHASES))
 register_task(TaskSpec(task='toy_any', display_name='Toy', primary_metric='rmse', direction='lower'))
@@ -276,7 +280,7 @@ def test_shapes():
 def test_a_quaternion_is_a_rotation(q, p):
     pose = camera_matrix('pose', pose_matrix(p, q))
     assert np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3)) and np.isclose(np.linalg.det(pose[:3, :3]), 1) and np.array_equal(pose[:3, 3], p)
-    axis, scalar = np.array(q[:3]), q[3]       # the axis does not turn
+    axis = np.array(q[:3])       # which does not turn
     assert np.allclose(pose[:3, :3] @ axis, axis, atol=1e-6)
 
 
@@ -798,3 +802,19 @@ def test_the_command_speaks_of_its_own_options(tmp_path):
     (tmp_path/'manifest.json').write_text(json.dumps(bare))
     told = json.loads(CliRunner().invoke(bench_data, ['info', str(tmp_path), '--json']).output)
     assert told['identity'] == BenchmarkDataset.from_manifest(tmp_path).identity
+
+
+# --- files that come along -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 and no more', b'no archive'])
+@pytest.mark.parametrize('read, name', [(read_digits, 'digits.npz'), (lambda: diabetes_table('test'), 'diabetes.npz'), (load_digits, 'digits.npz')], ids=['digits', 'diabetes', 'demo'])
+def test_a_damaged_file_that_came_along_is_a_dataset_error(monkeypatch, tmp_path, read, name, content):
+    (tmp_path/'data').mkdir()
+    if content is not None: (tmp_path/'data'/name).write_bytes(content)
+    monkeypatch.setattr(arrays, 'files', lambda package: tmp_path)
+    for cached in (read_digits, diabetes_table): cached.cache_clear()
+    try:
+        with pytest.raises(DatasetError, match=f'{name} .* cannot be read') as e: read()
+        assert e.value.hint
+    finally:
+        for cached in (read_digits, diabetes_table): cached.cache_clear()

@@ -8,11 +8,10 @@ import pytest
 
 pytest.importorskip('huggingface_hub', reason='huggingface_hub (extra `hub`) is not installed')
 
-import calibrax.bench.hub as module
 from calibrax.bench.datasets import BenchmarkDataset, Sample, verify_manifest, write_manifest
 from calibrax.bench.hub import dataset_info, download_split, fetch_manifest, list_splits, offline_reason, resolve_revision
 from calibrax.bench.tasks import TaskSpec, register_task
-from calibrax.core.errors import CalibraxError, ConfigError, DownloadError, ManifestError
+from calibrax.core.errors import ConfigError, DownloadError, ManifestError
 from hub_server import Repository, hub_server
 
 register_task(TaskSpec(task='toy_hub', display_name='Toy', primary_metric='rmse', direction='lower'))

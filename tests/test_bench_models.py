@@ -15,8 +15,8 @@ from calibrax.bench.adapters import (IMAGENET_MEAN, IMAGENET_STD, ImageInput, In
                                      resize_image, split_output, stack_payloads, to_numpy)
 from calibrax.bench.checkpoints import CHECKPOINT_KINDS, load_checkpoint
 from calibrax.bench.devices import Device, resolve_device, synchronize
-from calibrax.bench.models import (BenchmarkableModel, FlaxInvoker, Invoker, ModelEntry, count_parameters, from_flax, from_function, from_huggingface, from_torch, get_model,
-                                   list_models, register_model)
+from calibrax.bench.invokers import FlaxInvoker, Invoker, count_parameters
+from calibrax.bench.models import BenchmarkableModel, ModelEntry, from_flax, from_function, from_huggingface, from_torch, get_model, list_models, register_model
 from calibrax.bench import models
 from calibrax.bench.samples import Sample
 from calibrax.core.errors import AdapterError, CalibraxError, ConfigError, DatasetError, ModelError, RegistryError
@@ -300,7 +300,7 @@ def test_a_compiled_function_is_known_to_be_jax():
 
 def test_a_plain_function_that_computes_with_jax():
     "Stays on the processor, as is said of it, and a warning says how to change that"
-    heard = Heard('calibrax.bench.models')
+    heard = Heard('calibrax.bench.invokers')
     model = from_function(lambda rgb: jnp.asarray(rgb).mean((1, 2, 3)), task='t', name='mean')
     with heard: model.predict(pictures(4), 2)
     assert len(heard.records) == 1 and 'pass framework="jax"' in heard.records[0] and model.framework == 'numpy'

@@ -17,7 +17,7 @@ from calibrax.bench.models import from_flax, from_function
 from calibrax.bench.pipeline import run_task
 from calibrax.bench.results import read_result
 from calibrax.bench.runner import BenchmarkRunner, job_of
-from calibrax.bench.sample_log import LogHeader, SampleLog, model_fingerprint, read_log
+from calibrax.bench.sample_log import SampleLog, model_fingerprint, read_log
 from calibrax.bench.samples import Sample, SampleRecord, TemporalScore
 from calibrax.bench.tasks import TaskSpec, register_task
 from calibrax.core.errors import CalibraxError, ConfigError, CorruptRunError, DatasetError, StoreError

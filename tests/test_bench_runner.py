@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from calibrax.bench.datasets import BenchmarkDataset, SampleEntry
-from calibrax.bench.efficiency import Efficiency, batch_flops, device_memory, summarize_efficiency
+from calibrax.bench.efficiency import Efficiency, device_memory, summarize_efficiency
 from calibrax.bench.metrics import MetricCalculator, register_calculator
 from calibrax.bench.models import from_function
 from calibrax.bench.progress import Progress

@@ -18,8 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibrax.bench import sweeps
-from calibrax.bench.sweeps import JobFailure, JobOutcome, ModelChoice, SweepJob, open_executor, run_job, sweep, sweep_jobs
+from calibrax.bench import executors, sweep_results
+from calibrax.bench.executors import open_executor, run_job
+from calibrax.bench.jobs import ModelChoice, SweepJob, sweep_jobs
+from calibrax.bench.sweep_results import JobFailure, JobOutcome
+from calibrax.bench.sweeps import sweep
 from calibrax.core.errors import CalibraxError, ConfigError, RegistryError
 from calibrax.core.models import Metric
 from calibrax.storage import Store
@@ -385,7 +388,7 @@ def test_dask_that_is_missing_or_silent(monkeypatch):
         with pytest.raises(ConfigError, match='not installed') as e, open_executor('dask'): pass
         assert 'dask' in e.value.hint
     pytest.importorskip('distributed', reason='distributed is not installed (extra `dask`)')
-    monkeypatch.setattr(sweeps, '_DASK_SECONDS', 1)
+    monkeypatch.setattr(executors, '_DASK_SECONDS', 1)
     with pytest.raises(ConfigError, match='no Dask scheduler answers at 127.0.0.1:9') as e, open_executor('dask://127.0.0.1:9'): pass
     assert 'dask scheduler' in e.value.hint
 
@@ -444,7 +447,7 @@ def test_means_over_seeds(here):
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8))
 def test_the_interval_over_seeds_is_students(values):
     from scipy import stats
-    found = sweeps._over_seeds([Metric(value=v) for v in values])
+    found = sweep_results._over_seeds([Metric(value=v) for v in values])
     assert math.isclose(found.value, statistics.fmean(values), rel_tol=1e-9, abs_tol=1e-9)
     if len({*values}) == 1: assert found.lower is None
     else:
@@ -475,5 +478,5 @@ def test_every_error_class_survives_the_way_back():
     job = SweepJob(task='halving', model=ModelChoice(name='half'))
     kinds = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, CalibraxError)]
     for kind in kinds:
-        failure = sweeps._failure(job, kind('what happened', hint='what to do'))
+        failure = executors._failure(job, kind('what happened', hint='what to do'))
         assert (failure.kind, failure.reason, failure.hint) == (kind.__name__, 'what happened', 'what to do')

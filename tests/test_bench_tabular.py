@@ -12,7 +12,7 @@ from calibrax.bench.runner import BenchmarkRunner
 from calibrax.bench.samples import Sample, SampleRecord
 from calibrax.bench.tasks import tabular_regression as task
 from calibrax.bench.tasks.tabular_regression import RegressionMetrics, checked_number, diabetes_dataset, diabetes_table
-from calibrax.core.errors import CalibraxError, ConfigError, DatasetError, MetricError
+from calibrax.core.errors import CalibraxError, ConfigError, MetricError
 
 METRICS = RegressionMetrics()
 DATA = Path(__file__).parents[1]/'calibrax'/'data'
@@ -65,17 +65,6 @@ def test_dataset_gives_what_the_table_holds():
         s = data[i]
         assert np.array_equal(s.inputs['features'], table.features[i]) and s.targets['target'] == table.targets[i] and s.id == f'patient-{table.numbers[i]:03d}'
         assert s.inputs['features'].dtype == np.float32 and s.targets['target'].shape == ()
-
-
-@pytest.mark.parametrize('content', [None, b'', b'no archive'])
-def test_damaged_data_is_a_dataset_error(monkeypatch, tmp_path, content):
-    (tmp_path/'data').mkdir()
-    if content is not None: (tmp_path/'data'/'diabetes.npz').write_bytes(content)
-    monkeypatch.setattr(task, 'files', lambda package: tmp_path)
-    diabetes_table.cache_clear()
-    with pytest.raises(DatasetError, match='cannot be read') as e: diabetes_table('test')
-    assert e.value.hint
-    diabetes_table.cache_clear()
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ torch = pytest.importorskip('torch', reason='torch is not installed')
 
 from calibrax.bench.adapters import ImageInput, labels_from_logits
 from calibrax.bench.devices import resolve_device, synchronize
-from calibrax.bench.models import BenchmarkableModel, TorchInvoker, count_parameters, from_huggingface, from_torch
+from calibrax.bench.invokers import TorchInvoker, count_parameters
+from calibrax.bench.models import BenchmarkableModel, from_huggingface, from_torch
 from calibrax.bench.samples import Sample
 from calibrax.core.errors import AdapterError, ConfigError, DownloadError, ModelError
 from calibrax.profiling.flops import count_flops

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibrax.cli import demo
-from calibrax.core.errors import ConfigError, DatasetError, StoreError
+from calibrax.core.errors import ConfigError, StoreError
 from calibrax.core.models import Metric, Point, Run
 from calibrax.storage import Store
 
@@ -44,14 +44,6 @@ def test_training_and_test_part():
     digits = demo.load_digits()
     assert [a.shape for a in vars(digits).values()] == [(1437, 8, 8), (1437,), (360, 8, 8), (360,)]
     assert digits.train_images.dtype == np.float32 and digits.test_images.max() == 1
-
-
-@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 and no more', b'not an archive'])
-def test_damaged_digits_are_a_dataset_error(monkeypatch, tmp_path, content):
-    (tmp_path/'data').mkdir()
-    if content is not None: (tmp_path/'data'/'digits.npz').write_bytes(content)
-    monkeypatch.setattr(demo, 'files', lambda package: tmp_path)
-    with pytest.raises(DatasetError, match='cannot be read'): demo.load_digits()
 
 
 # --- the network ---------------------------------------------------------------------------------------------------------

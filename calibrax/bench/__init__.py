@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from calibrax.bench.sample_log import Job as Job, SampleLog as SampleLog, job_id as job_id, read_samples as read_samples
     from calibrax.bench.samples import DIFFICULTIES as DIFFICULTIES, PHASES as PHASES, Sample as Sample, SampleRecord as SampleRecord
     from calibrax.bench.samples import SampleStatus as SampleStatus, TemporalScore as TemporalScore
-    from calibrax.bench.sweeps import SweepResult as SweepResult, sweep as sweep
+    from calibrax.bench.sweep_results import SweepResult as SweepResult
+    from calibrax.bench.sweeps import sweep as sweep
     from calibrax.bench.tasks.spec import TaskSpec as TaskSpec, get_task as get_task, list_tasks as list_tasks
     from calibrax.bench.tasks.spec import register_task as register_task
 
@@ -59,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     'runner': ('BenchmarkRunner', 'job_of'),
     'sample_log': ('Job', 'SampleLog', 'job_id', 'read_samples'),
     'samples': ('DIFFICULTIES', 'PHASES', 'Sample', 'SampleRecord', 'SampleStatus', 'TemporalScore'),
-    'sweeps': ('SweepResult', 'sweep'),
+    'sweep_results': ('SweepResult',),
+    'sweeps': ('sweep',),
     'tasks.spec': ('TaskSpec', 'get_task', 'list_tasks', 'register_task'),
 })

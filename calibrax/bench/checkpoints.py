@@ -20,7 +20,6 @@ import numpy as np
 from .adapters import Prepared, input_adapter
 from .hub import offline_reason
 from .samples import Sample
-from ..core.display import Table
 from ..core.errors import AdapterError, ConfigError, DownloadError, ModelError, install_hint
 from ..core.record_values import FrozenDict
 

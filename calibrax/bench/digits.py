@@ -11,17 +11,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.resources import files
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import shipped_arrays
 from .datasets import BenchmarkDataset, SampleEntry
 from .manifest import Kind, Modality, Role
 from .samples import DIFFICULTIES, Sample
-from ..core.errors import ConfigError, DatasetError
+from ..core.errors import ConfigError
 
 # %% ../../nbs/bench/digits.ipynb #31986002
 CLASSES = 10        # the digits 0 to 9
@@ -30,11 +29,8 @@ _TEST = 360         # images at the end of the file
 @lru_cache(maxsize=1)
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]: # images (1797, 8, 8) from 0 (paper) to 255 (ink), and labels (1797,)
     "All digits in the order of their file, not to be changed; raises `DatasetError` when the file is missing or damaged."
-    try:
-        with (files('calibrax')/'data'/'digits.npz').open('rb') as file, np.load(file) as stored:
-            images, labels = np.minimum(stored['images']*16., 255).astype(np.uint8), stored['labels'].astype(np.int64)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as e:
-        raise DatasetError(f'the digits that come with calibrax cannot be read: {e}', hint='install calibrax again') from e
+    ink, classes = shipped_arrays('digits.npz', 'images', 'labels')
+    images, labels = np.minimum(ink*16., 255).astype(np.uint8), classes.astype(np.int64)
     images.flags.writeable = labels.flags.writeable = False
     return images, labels
 

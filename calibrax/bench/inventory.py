@@ -22,7 +22,7 @@ from .samples import DIFFICULTIES, PHASES
 from .shards import TarShards
 from ..core.display import Table, format_si
 from ..core.download import file_sha256
-from ..core.errors import CalibraxError, DatasetError, ManifestError
+from ..core.errors import DatasetError, ManifestError
 
 # %% ../../nbs/bench/inventory.ipynb #65c2b284
 def counts_table(

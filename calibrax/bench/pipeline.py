@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .configuration import BenchConfig
 from .plugins import load_plugin
-from .tasks.spec import TaskSpec, check_dataset, check_model, get_task
+from .tasks.spec import TaskSpec, check_dataset, check_model, check_split, default_split, get_task
 from ..core.errors import CalibraxError, ConfigError, ModelError
 from ..core.log import get_logger
 
@@ -33,8 +33,7 @@ def _named_data(spec: TaskSpec, config: BenchConfig) -> 'BenchmarkDataset':
     from calibrax.bench.datasets import BenchmarkDataset
     if config.repo is not None:
         from calibrax.bench.hub import download_split
-        split = config.split or (spec.splits[0] if spec.splits else 'test')
-        return BenchmarkDataset.from_manifest(download_split(spec.task, split, repo=config.repo, revision=config.revision, cache_dir=config.cache_dir, limit=config.limit), verify=config.verify)
+        return BenchmarkDataset.from_manifest(download_split(spec.task, config.split or default_split(spec), repo=config.repo, revision=config.revision, cache_dir=config.cache_dir, limit=config.limit), verify=config.verify)
     assert config.manifest is not None
     found = BenchmarkDataset.from_manifest(config.manifest, verify=config.verify)
     if config.split in (None, found.split): return found
@@ -43,10 +42,7 @@ def _named_data(spec: TaskSpec, config: BenchConfig) -> 'BenchmarkDataset':
 def _own_data(spec: TaskSpec, config: BenchConfig) -> 'BenchmarkDataset':
     "The data that the task makes"
     if spec.dataset is None: raise ConfigError(f'the task {spec.task} has no data of its own', hint='name a manifest (--manifest) or a repository of the hub (--repo)')
-    if config.split is not None and spec.splits and config.split not in spec.splits:
-        from difflib import get_close_matches
-        near = get_close_matches(config.split, spec.splits, n=1)
-        raise ConfigError(f'{spec.task} has no split {config.split!r}', hint=f'did you mean {near[0]!r}?' if near else f'its splits are {", ".join(spec.splits)}')
+    check_split(spec, config.split)
     return spec.dataset(config)
 
 def open_dataset(
@@ -79,18 +75,6 @@ def open_model(
     check_model(spec, model)
     return model
 
-# %% ../../nbs/bench/pipeline.ipynb #ae7c3ddc
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BenchOutcome:
-    "What one benchmark call gave."
-    result: 'EvaluationResult' # every number, and where each sample's line is
-    report: 'DeploymentReadinessReport' # whether the model is fit to be used
-    run: 'Run' # as it is kept in a store, compared and judged
-    paths: Mapping[str, Path] # files by name; empty without a folder of results
-
-    def __repr__(self) -> str: return f'{self.result!r}\n\n{self.report!r}'
-    def _repr_html_(self) -> str: return f'{self.result._repr_html_()}{self.report._repr_html_()}'
-
 # %% ../../nbs/bench/pipeline.ipynb #1890320a
 def _beside(job: 'Job', folder: Path) -> None:
     "Warn when there is nothing to go on with, and an unfinished run beside it that differs in little"
@@ -118,13 +102,24 @@ def _runner(spec: TaskSpec, config: BenchConfig) -> Any: # a `BenchmarkRunner`
                            on_error=config.on_error, flops=config.flops, energy=config.energy, folder=folder, resume=config.resume, save_predictions=config.save_predictions,
                            progress=config.progress, plugins=config.plugins)
 
-# %% ../../nbs/bench/pipeline.ipynb #4d8fdc75
 def _check_config(spec: TaskSpec, config: Any) -> None:
     "Raise `ConfigError` for anything but choices, such as the name of a model alone"
     if isinstance(config, BenchConfig): return
     kind = spec.config.__name__
     raise ConfigError(f'config: expected a {kind}, found {config!r}'[:200], details={'task': spec.task},
                       hint=f"write run_task({spec.task!r}, {kind}(model_name={(config if isinstance(config, str) else 'name of a model')!r}))")
+
+# %% ../../nbs/bench/pipeline.ipynb #4d8fdc75
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BenchOutcome:
+    "What one benchmark call gave."
+    result: 'EvaluationResult' # every number, and where each sample's line is
+    report: 'DeploymentReadinessReport' # whether the model is fit to be used
+    run: 'Run' # as it is kept in a store, compared and judged
+    paths: Mapping[str, Path] # files by name; empty without a folder of results
+
+    def __repr__(self) -> str: return f'{self.result!r}\n\n{self.report!r}'
+    def _repr_html_(self) -> str: return f'{self.result._repr_html_()}{self.report._repr_html_()}'
 
 def run_pipeline(
     spec: TaskSpec, # the task

@@ -11,9 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
-
-from ..core.measurements import format_seconds
+from typing import Protocol, Self, TextIO
 
 # %% ../../nbs/bench/progress.ipynb #8e907a71
 def format_remaining(

@@ -11,7 +11,6 @@ __all__ = ['deployment_readiness', 'merge_reports', 'LEAST_SAMPLES', 'LEAST_SCEN
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from .efficiency import Efficiency

@@ -220,7 +220,7 @@ def plot_pareto(
     with figure_style():
         figure: Any = axes.figure if axes is not None else plt.figure(figsize=(5.6, 3.5))
         axes = axes if axes is not None else figure.add_subplot()
-        x, y = [p[0] for p in places], [p[1] for p in places]
+        x = [p[0] for p in places]
         if min(x) > 0 and max(x)/min(x) > 8: axes.set_xscale('log')
         line = sorted(places[i] for i in front)
         axes.plot(*zip(*line), drawstyle='steps-post', color=COLORS[0], linewidth=1.1, alpha=0.6, zorder=1)

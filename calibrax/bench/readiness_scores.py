@@ -15,8 +15,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from .resampling import Estimate, SceneWeights, Score, StratifiedMeans, harmonic_mean
 from .samples import SampleRecord, SampleStatus
 from ..core.display import format_quantity

@@ -11,8 +11,7 @@ __all__ = ['option_value', 'option_pairs', 'plugin_files', 'given_before', 'task
 import json
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,9 @@ from ..core.errors import CalibraxError, ConfigError, RegistryError, RunNotFound
 
 if TYPE_CHECKING:
     from calibrax.bench.configuration import TaskArgument
+    from calibrax.bench.jobs import SweepJob
     from calibrax.bench.planning import PlannedJob
-    from calibrax.bench.sweeps import JobFailure, JobOutcome, SweepJob, SweepResult
+    from calibrax.bench.sweep_results import JobFailure, JobOutcome, SweepResult
     from calibrax.bench.tasks.spec import TaskSpec
 
 # %% ../../nbs/cli/bench.ipynb #17ab0e4c
@@ -136,7 +136,7 @@ class TaskCommand(click.Command):
         spec: 'TaskSpec', # the task
     ):
         example = f'\b\nExample:\n  calibrax bench {spec.task} --model NAME --batch-size 8'
-        super().__init__(spec.task, params=list[click.Parameter](task_options(spec)), callback=run_bench, short_help=spec.description or spec.display_name,
+        super().__init__(spec.task, params=list[click.Parameter](task_options(spec)), callback=lambda **values: run_bench(**values), short_help=spec.description or spec.display_name,
                          help=f'{spec.description.rstrip(".") or spec.display_name}. Judged by {spec.primary_metric} {spec.direction.arrow}.\n\n{example}')
         self.spec = spec
 
@@ -170,8 +170,8 @@ class TaskCommand(click.Command):
 # %% ../../nbs/cli/bench.ipynb #6e345917
 def _choices(spec: 'TaskSpec', models: Sequence[str], checkpoints: Sequence[str], options: Sequence[str]) -> list[Any]:
     "The models with their options; raises `ConfigError` when none or both kinds are given"
+    from calibrax.bench.jobs import ModelChoice
     from calibrax.bench.models import list_models
-    from calibrax.bench.sweeps import ModelChoice
     if models and checkpoints: raise ConfigError('both --model and --hf-checkpoint are given', hint='leave one of them out')
     if not models and not checkpoints:
         known = [m.name for m in list_models(spec.task)]
@@ -249,62 +249,6 @@ def _traced(swept: 'SweepResult', on_error: str, verbose: bool) -> 'tuple[JobFai
         if verbose and failure.trace: click.echo(f'{failure.job.label}:\n{failure.trace}', err=True)
     return tuple(map(said, swept.failures))
 
-# %% ../../nbs/cli/bench.ipynb #f98c261a
-def _settings(values: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    "Fields of the configuration from options"
-    if not values['data'].strip(): raise ConfigError('--data is empty', hint='name a folder; a variable of your script may not be set')
-    fields = {**values, 'flops': not values['no_flops'], 'store': values['data'], 'output': str(output)}
-    return {k: v for k, v in fields.items() if v is not None and k not in ('data', 'no_flops')}
-
-_VERBOSE = 'calibrax.bench.verbose'
-
-def run_bench(
-    **values: Any, # the options of the task's command
-) -> None:
-    "Run the task of the current command with the options given, and show the answer; ends with 2 when a job failed, with 130 when interrupted."
-    from calibrax.bench.sweeps import open_executor, sweep, sweep_jobs
-    ctx = click.get_current_context()
-    spec = ctx.command.spec # type: ignore[attr-defined]
-    before = ctx.parent.params.get('plugins', ()) if ctx.parent else ()
-    values['plugins'] = (*before, *values['plugins'])
-    models = _choices(spec, values.pop('models'), values.pop('checkpoints'), values.pop('model_options'))
-    splits, seeds, executor, as_json, dry_run = values.pop('splits') or (None,), values.pop('seeds'), values.pop('executor'), values.pop('as_json'), values.pop('dry_run')
-    verbose = ctx.meta[_VERBOSE] = bool(values.pop('verbose') or ctx.find_root().params.get('verbose'))
-    output = results_folder(values.pop('output'), values['resume'])
-    settings = _settings(values, output)
-    jobs = sweep_jobs(spec, models, splits, seeds, **settings)
-    there = _there(jobs, output) if values['resume'] else []
-    told = _Told(len(jobs), quiet=as_json)
-    if not as_json: told.header(spec, models, splits, seeds, settings, there)
-    try:
-        with open_executor(executor) as where:
-            if dry_run: return _plan(jobs, output, as_json)
-            swept = sweep(spec, models, splits, seeds, executor=where, each=told, **{'progress': None if executor == 'local' else False, **settings})
-    except KeyboardInterrupt:
-        click.echo(f'Interrupted: {told.done} of {len(jobs)} jobs are done, what the others had is kept in {_near(output)}\nThe same command with --resume goes on', err=True)
-        ctx.exit(130)
-    _answer(swept, output, settings['store'], as_json, there, _traced(swept, settings['on_error'], verbose))
-
-class _Told:
-    "Says what is run, and what became of each job"
-    def __init__(self, jobs: int, *, quiet: bool): self.jobs, self.quiet, self.done = jobs, quiet, 0
-
-    def header(self, spec: 'TaskSpec', models: Sequence[Any], splits: Sequence[Any], seeds: Sequence[int], settings: Mapping[str, Any], there: 'Sequence[PlannedJob]') -> None:
-        what = [', '.join(m.label for m in models), *([f'split {", ".join(splits)}'] if splits[0] else []), f'seed {", ".join(map(str, seeds))}', f'batches of {settings["batch_size"]}']
-        click.echo(f'{spec.display_name} ({spec.task}): {"; ".join(what)}' + (f'; {self.jobs} jobs' if self.jobs > 1 else ''))
-        for p in there: click.echo(f'{p.job.label}: ' + ('finished already, and taken as it is' if p.state == 'finished' else f'goes on, {p.kept:,} of {p.samples:,} samples were there'))
-        click.echo()
-
-    def __call__(self, end: 'JobOutcome | JobFailure') -> None:
-        self.done += 1
-        if self.jobs > 1 and not self.quiet: click.echo(f'[{self.done}/{self.jobs}] {end.job.label}: {_ended(end)}', err=True)
-
-def _ended(end: 'JobOutcome | JobFailure') -> str:
-    from calibrax.core.display import format_number
-    if hasattr(end, 'reason'): return f'failed: {end.reason}'
-    name = end.result.primary_metric
-    return f'{name} {format_number(end.result.aggregated.get(name))}'
-
 # %% ../../nbs/cli/bench.ipynb #56fcf127
 def _near(path: str | Path) -> str:
     "A path as one would type it here"
@@ -341,6 +285,27 @@ def _kept(swept: 'SweepResult', output: Path, store: str, merged: Mapping[str, M
     saved = [f'Saved run {runs[0][0]} in {store}'] if len(runs) == 1 else [f'Saved {len(runs)} runs in {store}:', *(f'  {run}  {what}' for run, what in runs)]
     return '\n'.join([*(f'Wrote {_near(f)}' for f in files), *saved])
 
+# %% ../../nbs/cli/bench.ipynb #6de38126
+class _Told:
+    "Says what is run, and what became of each job"
+    def __init__(self, jobs: int, *, quiet: bool): self.jobs, self.quiet, self.done = jobs, quiet, 0
+
+    def header(self, spec: 'TaskSpec', models: Sequence[Any], splits: Sequence[Any], seeds: Sequence[int], settings: Mapping[str, Any], there: 'Sequence[PlannedJob]') -> None:
+        what = [', '.join(m.label for m in models), *([f'split {", ".join(splits)}'] if splits[0] else []), f'seed {", ".join(map(str, seeds))}', f'batches of {settings["batch_size"]}']
+        click.echo(f'{spec.display_name} ({spec.task}): {"; ".join(what)}' + (f'; {self.jobs} jobs' if self.jobs > 1 else ''))
+        for p in there: click.echo(f'{p.job.label}: ' + ('finished already, and taken as it is' if p.state == 'finished' else f'goes on, {p.kept:,} of {p.samples:,} samples were there'))
+        click.echo()
+
+    def __call__(self, end: 'JobOutcome | JobFailure') -> None:
+        self.done += 1
+        if self.jobs > 1 and not self.quiet: click.echo(f'[{self.done}/{self.jobs}] {end.job.label}: {_ended(end)}', err=True)
+
+def _ended(end: 'JobOutcome | JobFailure') -> str:
+    from calibrax.core.display import format_number
+    if hasattr(end, 'reason'): return f'failed: {end.reason}'
+    name = end.result.primary_metric
+    return f'{name} {format_number(end.result.aggregated.get(name))}'
+
 def _answer(swept: 'SweepResult', output: Path, store: str, as_json: bool, there: 'Sequence[PlannedJob]', failures: 'tuple[JobFailure, ...]') -> None:
     from dataclasses import replace
 
@@ -361,6 +326,44 @@ def _answer(swept: 'SweepResult', output: Path, store: str, as_json: bool, there
         parts += [_readiness(report, whole=single) for report in swept.reports.values() if single or len(report.splits) > 1]
         click.echo('\n\n'.join([*parts, *([_kept(swept, output, store, written, single)] if swept.outcomes else [])]))
     click.get_current_context().exit(code)
+
+# %% ../../nbs/cli/bench.ipynb #f98c261a
+def _settings(values: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    "Fields of the configuration from options"
+    if not values['data'].strip(): raise ConfigError('--data is empty', hint='name a folder; a variable of your script may not be set')
+    fields = {**values, 'flops': not values['no_flops'], 'store': values['data'], 'output': str(output)}
+    return {k: v for k, v in fields.items() if v is not None and k not in ('data', 'no_flops')}
+
+_VERBOSE = 'calibrax.bench.verbose'
+
+def run_bench(
+    **values: Any, # the options of the task's command
+) -> None:
+    "Run the task of the current command with the options given, and show the answer; ends with 2 when a job failed, with 130 when interrupted."
+    from calibrax.bench.executors import open_executor
+    from calibrax.bench.jobs import sweep_jobs
+    from calibrax.bench.sweeps import sweep
+    ctx = click.get_current_context()
+    spec = ctx.command.spec # type: ignore[attr-defined]
+    before = ctx.parent.params.get('plugins', ()) if ctx.parent else ()
+    values['plugins'] = (*before, *values['plugins'])
+    models = _choices(spec, values.pop('models'), values.pop('checkpoints'), values.pop('model_options'))
+    splits, seeds, executor, as_json, dry_run = values.pop('splits') or (None,), values.pop('seeds'), values.pop('executor'), values.pop('as_json'), values.pop('dry_run')
+    verbose = ctx.meta[_VERBOSE] = bool(values.pop('verbose') or ctx.find_root().params.get('verbose'))
+    output = results_folder(values.pop('output'), values['resume'])
+    settings = _settings(values, output)
+    jobs = sweep_jobs(spec, models, splits, seeds, **settings)
+    there = _there(jobs, output) if values['resume'] else []
+    told = _Told(len(jobs), quiet=as_json)
+    if not as_json: told.header(spec, models, splits, seeds, settings, there)
+    try:
+        with open_executor(executor) as where:
+            if dry_run: return _plan(jobs, output, as_json)
+            swept = sweep(spec, models, splits, seeds, executor=where, each=told, **{'progress': None if executor == 'local' else False, **settings})
+    except KeyboardInterrupt:
+        click.echo(f'Interrupted: {told.done} of {len(jobs)} jobs are done, what the others had is kept in {_near(output)}\nThe same command with --resume goes on', err=True)
+        ctx.exit(130)
+    _answer(swept, output, settings['store'], as_json, there, _traced(swept, settings['on_error'], verbose))
 
 # %% ../../nbs/cli/bench.ipynb #2bfb8a1a
 def find_result(
@@ -413,7 +416,7 @@ class BenchGroup(click.Group):
         ctx: click.Context, # of this call
     ) -> Any: # what the command gives
         "Run the command; hints are said with options, and with `-v` the traceback behind an error is shown."
-        from calibrax.bench.sweeps import trace_of
+        from calibrax.bench.sweep_results import trace_of
         try: return super().invoke(ctx)
         except CalibraxError as e:
             trace = trace_of(e)

@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from statistics import median
 from typing import Any
-from zipfile import BadZipFile
 
 import click
 import jax
@@ -31,10 +29,11 @@ from flax import nnx
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from ..bench.arrays import shipped_arrays
 from ..ci.guard import CIGuard, GuardResult
 from ..ci.report import to_text
 from ..core.environment import capture_environment, capture_git
-from ..core.errors import ConfigError, DatasetError
+from ..core.errors import ConfigError
 from ..core.files import write_whole
 from ..core.models import Metric, MetricDef, MetricDirection, MetricPriority, Point, Run
 from ..profiling.runs import median_interval
@@ -54,11 +53,8 @@ class Digits:
 
 def load_digits() -> Digits: # 1,437 images to train on and 360 to test on
     "The handwritten digits that come with calibrax; raises `DatasetError` when their file is missing or damaged."
-    try:
-        with (files('calibrax')/'data'/'digits.npz').open('rb') as file, np.load(file) as stored:
-            images, labels = stored['images']/np.float32(16), stored['labels'].astype(np.int32)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as e:
-        raise DatasetError(f'the digits that come with calibrax cannot be read: {e}', hint='install calibrax again') from e
+    ink, classes = shipped_arrays('digits.npz', 'images', 'labels')
+    images, labels = (ink/16).astype(np.float32), classes.astype(np.int32)
     return Digits(images[:-_TEST], labels[:-_TEST], images[-_TEST:], labels[-_TEST:])
 
 # %% ../../nbs/cli/demo.ipynb #7eab0a06

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from ..configuration import BenchConfig
 from ..datasets import BenchmarkDataset
 from ..digits import digit_images, digits_dataset, gray, training_batches
-from ..metrics import MetricCalculator, register_calculator
+from ..metrics import MetricCalculator, metric_definitions, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, SampleRecord
 from .image_classification import why_no_class
-from .spec import TaskSpec, register_task
+from .spec import DIFFICULTY_WEIGHTS, TaskSpec, register_task
 from ...core.errors import ConfigError, MetricError
-from ...core.models import MetricDef, MetricDirection, MetricPriority
+from ...core.models import MetricDef, MetricDirection
 
 # %% ../../../nbs/bench/tasks/embedding_retrieval.ipynb #399202b8
 def checked_embedding(
@@ -40,10 +40,6 @@ def checked_embedding(
     return v
 
 # %% ../../../nbs/bench/tasks/embedding_retrieval.ipynb #9c02e7d1
-def _definition(name: str, description: str) -> MetricDef:
-    return MetricDef(name=name, unit='', direction=MetricDirection.HIGHER, description=description, group='Retrieval',
-                     priority=MetricPriority.PRIMARY if name == 'recall_at_1' else MetricPriority.SECONDARY)
-
 _SCORES = {'recall@1': 'recall_at_1', 'recall@5': 'recall_at_5', 'r_precision': 'r_precision', 'map@r': 'map_at_r'}
 
 def _one_size(vectors: Sequence[Sequence[float]], records: Sequence[SampleRecord]) -> None:
@@ -59,10 +55,11 @@ def _one_size(vectors: Sequence[Sequence[float]], records: Sequence[SampleRecord
 class RetrievalMetrics(MetricCalculator):
     "Recall at 1 and 5, R-precision and MAP at R of each sample among all others."
     name = 'retrieval'
-    metric_defs: ClassVar[Mapping[str, MetricDef]] = {d.name: d for d in (
-        _definition('recall_at_1', 'whether the nearest other sample is of the class'), _definition('recall_at_5', 'whether one of the five nearest is of the class'),
-        _definition('r_precision', 'share of the class among the R nearest, R being how many others it has'),
-        _definition('map_at_r', 'mean average precision among the R nearest'))}
+    metric_defs: ClassVar[Mapping[str, MetricDef]] = metric_definitions('Retrieval',
+        ('recall_at_1', MetricDirection.HIGHER, 'whether the nearest other sample is of the class'),
+        ('recall_at_5', MetricDirection.HIGHER, 'whether one of the five nearest is of the class'),
+        ('r_precision', MetricDirection.HIGHER, 'share of the class among the R nearest, R being how many others it has'),
+        ('map_at_r', MetricDirection.HIGHER, 'mean average precision among the R nearest'))
 
     def invalid(self, sample: Sample) -> str | None: return why_no_class(sample)
 
@@ -94,7 +91,7 @@ TASK = register_task(TaskSpec(
     task='embedding_retrieval', display_name='Embedding retrieval', description='Whether the nearest neighbours of a sample are of its class; by default, of a digit',
     prediction='a vector of shape (size,) of finite numbers, without a unit; its size is the same for all samples',
     primary_metric='recall_at_1', direction=MetricDirection.HIGHER, required_inputs=('rgb',), required_targets=('label',), dataset=_data, splits=RETRIEVAL_SPLITS,
-    difficulty_weights={'easy': .25, 'medium': .35, 'hard': .4}))
+    difficulty_weights=DIFFICULTY_WEIGHTS))
 
 # %% ../../../nbs/bench/tasks/embedding_retrieval.ipynb #e47683c6
 def _centred(rgb: Any) -> NDArray[np.float32]:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ..configuration import BenchConfig
 from ..datasets import BenchmarkDataset
 from ..digits import CLASSES, DIGIT_SPLITS, digit_images, digits_dataset, gray, training_batches
-from ..metrics import MetricCalculator, register_calculator
+from ..metrics import MetricCalculator, metric_definitions, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, SampleRecord
-from .spec import TaskSpec, register_task
+from .spec import DIFFICULTY_WEIGHTS, TaskSpec, register_task
 from ...core.errors import AdapterError, ConfigError, MetricError
-from ...core.models import MetricDef, MetricDirection, MetricPriority
+from ...core.models import MetricDef, MetricDirection
 
 # %% ../../../nbs/bench/tasks/image_classification.ipynb #bbaa2518
 _TOLERANCE = 1e-3   # of the sum of the probabilities
@@ -63,10 +63,6 @@ def why_no_class(
 # %% ../../../nbs/bench/tasks/image_classification.ipynb #b09396cb
 _FLOOR = 1e-7       # of a probability in the log loss
 
-def _definition(name: str, direction: MetricDirection, description: str, unit: str = '') -> MetricDef:
-    return MetricDef(name=name, unit=unit, direction=direction, description=description, group='Classification',
-                     priority=MetricPriority.PRIMARY if name == 'accuracy' else MetricPriority.SECONDARY)
-
 def _classes_of(sample: Sample) -> int | None:
     "How many classes there are, as the sample's metadata has it"
     classes = sample.metadata.get('classes')
@@ -76,13 +72,13 @@ def _classes_of(sample: Sample) -> int | None:
 class ClassificationMetrics(MetricCalculator):
     "Accuracy and log loss of each sample; balanced accuracy, macro F1 and calibration of all."
     name = 'classification'
-    metric_defs: ClassVar[Mapping[str, MetricDef]] = {d.name: d for d in (
-        _definition('accuracy', MetricDirection.HIGHER, 'share of samples whose most probable class is right'),
-        _definition('top_3_accuracy', MetricDirection.HIGHER, 'share of samples whose class is among the three most probable; undefined for three classes or fewer'),
-        _definition('log_loss', MetricDirection.LOWER, 'negative logarithm of the probability of the right class', 'nat'),
-        _definition('balanced_accuracy', MetricDirection.HIGHER, 'mean recall of the classes'),
-        _definition('macro_f1', MetricDirection.HIGHER, 'mean F1 of the classes'),
-        _definition('expected_calibration_error', MetricDirection.LOWER, 'mean distance between confidence and accuracy over ten bins'))}
+    metric_defs: ClassVar[Mapping[str, MetricDef]] = metric_definitions('Classification',
+        ('accuracy', MetricDirection.HIGHER, 'share of samples whose most probable class is right'),
+        ('top_3_accuracy', MetricDirection.HIGHER, 'share of samples whose class is among the three most probable; undefined for three classes or fewer'),
+        ('log_loss', MetricDirection.LOWER, 'negative logarithm of the probability of the right class', 'nat'),
+        ('balanced_accuracy', MetricDirection.HIGHER, 'mean recall of the classes'),
+        ('macro_f1', MetricDirection.HIGHER, 'mean F1 of the classes'),
+        ('expected_calibration_error', MetricDirection.LOWER, 'mean distance between confidence and accuracy over ten bins'))
 
     def invalid(self, sample: Sample) -> str | None: return why_no_class(sample)
 
@@ -116,7 +112,7 @@ TASK = register_task(TaskSpec(
     task='image_classification', display_name='Image classification', description='Which class an image shows; by default, which digit was written',
     prediction='probabilities of shape (classes,): finite numbers from 0 to 1 with a sum of 1, one for each class in the order of the labels, without a unit',
     primary_metric='accuracy', direction=MetricDirection.HIGHER, required_inputs=('rgb',), required_targets=('label',), dataset=_data, splits=DIGIT_SPLITS,
-    difficulty_weights={'easy': .25, 'medium': .35, 'hard': .4}))
+    difficulty_weights=DIFFICULTY_WEIGHTS))
 
 # %% ../../../nbs/bench/tasks/image_classification.ipynb #b6a2b449
 @register_model('majority', task='image_classification', description='the share of each class among the training images, whatever the image')

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..configuration import BenchConfig
 from ..geometry import Array, correspond, missing_geometry, warp_depth
-from ..metrics import MetricCalculator, register_calculator
+from ..metrics import MetricCalculator, check_same_shape, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, TemporalScore
 from ..scenes import SPLITS, scene_dataset
@@ -40,9 +40,7 @@ def _checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
     "Both as floats; raises `MetricError` for a prediction that is no depth map of the truth's shape"
     p, t = np.asarray(prediction), np.asarray(truth)
     if p.dtype.kind not in 'fiu': raise MetricError(f'a depth map holds numbers, and this prediction {p.dtype}', hint='return metres as floats')
-    if p.shape != t.shape:
-        hint = 'take out the axis of length 1: output=np.squeeze' if p.squeeze().shape == t.shape else 'return one depth for each pixel: resize it in the output adapter, e.g. output=ResizeToInput()'
-        raise MetricError(f'the prediction has shape {p.shape}, and the true depth {t.shape}', hint=hint)
+    check_same_shape(p, t, 'true depth', hint='return one depth for each pixel: resize it in the output adapter, e.g. output=ResizeToInput()')
     if bad := int(p.size - np.isfinite(p).sum()): raise MetricError(f'the prediction has {bad} value{"s"*(bad != 1)} that {"are" if bad != 1 else "is"} not finite', hint='use 0 where the model cannot tell')
     return p.astype(np.float64), t.astype(np.float64)
 

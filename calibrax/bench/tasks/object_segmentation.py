@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..configuration import BenchConfig
 from ..geometry import Array, correspond, dilate, edge_agreement, missing_geometry, warp_labels
-from ..metrics import MetricCalculator, register_calculator
+from ..metrics import MetricCalculator, check_same_shape, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, TemporalScore
 from ..scenes import SPLITS, scene_dataset
@@ -34,9 +34,7 @@ def _checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
     "Both as integers; raises `MetricError` for a prediction that is no map of instances of the truth's shape"
     p, t = np.asarray(prediction), np.asarray(truth)
     if p.dtype.kind not in 'iub': raise MetricError(f'a map of instances holds whole numbers, and this prediction {p.dtype}', hint='return integers, 0 where no thing is: compare probabilities with a threshold, and number the pieces')
-    if p.shape != t.shape:
-        hint = 'take out the axis of length 1: output=np.squeeze' if p.squeeze().shape == t.shape else "return one number for each pixel: resize it in the output adapter, e.g. output=ResizeToInput(method='nearest')"
-        raise MetricError(f'the prediction has shape {p.shape}, and the true mask {t.shape}', hint=hint)
+    check_same_shape(p, t, 'true mask', hint="return one number for each pixel: resize it in the output adapter, e.g. output=ResizeToInput(method='nearest')")
     p, t = p.astype(np.int64), t.astype(np.int64)
     if (p < 0).any(): raise MetricError(f'the prediction has instances below 0, such as {p.min()}', hint='use 0 where no thing is')
     return p, t

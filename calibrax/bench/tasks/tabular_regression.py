@@ -12,22 +12,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.resources import files
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import shipped_arrays
 from ..configuration import BenchConfig
 from ..datasets import BenchmarkDataset, SampleEntry
 from ..manifest import Modality, Role
-from ..metrics import MetricCalculator, register_calculator
+from ..metrics import MetricCalculator, metric_definitions, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, SampleRecord
 from .spec import TaskSpec, register_task
-from ...core.errors import ConfigError, DatasetError, MetricError
-from ...core.models import MetricDef, MetricDirection, MetricPriority
+from ...core.errors import ConfigError, MetricError
+from ...core.models import MetricDef, MetricDirection
 
 # %% ../../../nbs/bench/tasks/tabular_regression.ipynb #6a1748ff
 TABLE_SPLITS = ('test', 'train')
@@ -48,14 +47,10 @@ def diabetes_table(
 ) -> DiabetesTable: # every fifth patient, or all others
     "The rows of a split; raises `ConfigError` for one that there is not, `DatasetError` when the file is missing or damaged."
     if split not in TABLE_SPLITS: raise ConfigError(f'the diabetes data has no split {split!r}', hint=f'choose one of {", ".join(TABLE_SPLITS)}')
-    try:
-        with (files('calibrax')/'data'/'diabetes.npz').open('rb') as file, np.load(file) as stored:
-            features, targets, names = stored['features'].astype(np.float32), stored['targets'].astype(np.float32), tuple(map(str, stored['names']))
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as e:
-        raise DatasetError(f'the diabetes data that comes with calibrax cannot be read: {e}', hint='install calibrax again') from e
+    features, targets, names = shipped_arrays('diabetes.npz', 'features', 'targets', 'names')
     numbers = np.arange(len(targets))
     chosen = numbers[(numbers % 5 == 4) == (split == 'test')]
-    found = DiabetesTable(features[chosen], targets[chosen], chosen, names)
+    found = DiabetesTable(features[chosen].astype(np.float32), targets[chosen].astype(np.float32), chosen, tuple(map(str, names)))
     found.features.flags.writeable = found.targets.flags.writeable = found.numbers.flags.writeable = False
     return found
 
@@ -98,22 +93,18 @@ def checked_number(
 # %% ../../../nbs/bench/tasks/tabular_regression.ipynb #e8283e12
 _HALF = 1.6448536269514722      # standard deviations: half an interval that holds 90 % of a normal distribution
 
-def _definition(name: str, direction: MetricDirection, description: str, unit: str = '') -> MetricDef:
-    return MetricDef(name=name, unit=unit, direction=direction, description=description, group='Regression',
-                     priority=MetricPriority.PRIMARY if name == 'absolute_error' else MetricPriority.SECONDARY)
-
 @register_calculator('tabular_regression')
 class RegressionMetrics(MetricCalculator):
     "Errors of each sample, likelihood and coverage where an uncertainty is given; MAE, RMSE and R² of all."
     name = 'regression'
-    metric_defs: ClassVar[Mapping[str, MetricDef]] = {d.name: d for d in (
-        _definition('absolute_error', MetricDirection.LOWER, 'distance between prediction and truth, in the unit of the target'),
-        _definition('squared_error', MetricDirection.LOWER, 'its square'),
-        _definition('nll', MetricDirection.LOWER, 'negative log likelihood under a normal distribution', 'nat'),
-        _definition('coverage_90', MetricDirection.INFO, 'share of samples in the interval that claims 90 %'),
-        _definition('mae', MetricDirection.LOWER, 'mean absolute error, in the unit of the target'),
-        _definition('rmse', MetricDirection.LOWER, 'root mean square error, in the unit of the target'),
-        _definition('r2', MetricDirection.HIGHER, 'share of the variance of the targets that is explained'))}
+    metric_defs: ClassVar[Mapping[str, MetricDef]] = metric_definitions('Regression',
+        ('absolute_error', MetricDirection.LOWER, 'distance between prediction and truth, in the unit of the target'),
+        ('squared_error', MetricDirection.LOWER, 'its square'),
+        ('nll', MetricDirection.LOWER, 'negative log likelihood under a normal distribution', 'nat'),
+        ('coverage_90', MetricDirection.INFO, 'share of samples in the interval that claims 90 %'),
+        ('mae', MetricDirection.LOWER, 'mean absolute error, in the unit of the target'),
+        ('rmse', MetricDirection.LOWER, 'root mean square error, in the unit of the target'),
+        ('r2', MetricDirection.HIGHER, 'share of the variance of the targets that is explained'))
 
     def invalid(self, sample: Sample) -> str | None:
         if 'target' not in sample.targets: return 'it has no target'
