@@ -88,15 +88,14 @@ def test_prose_comes_before_code(nb):
 
 
 @each_notebook
-def test_something_stands_between_definitions(nb):
-    "Prose or an example follows every exported cell that defines something public, before the next one"
+def test_an_example_follows_every_definition(nb):
+    "After an exported cell that defines something public comes an example, before the next exported cell"
     found, last = [], None
     for cell in nb.cells:
-        if not cell.exported or not cell.code:
-            if cell.kind == 'markdown' or cell.example: last = None
-        elif any(isinstance(n, (*functions, ast.ClassDef)) and n.name[0] != '_' for n in cell.code):
-            if last: found.append(nb.where(cell, f'follows {last.id} at once: put an example or a sentence between them'))
-            last = cell
+        if cell.example: last = None
+        elif cell.exported and cell.code:
+            if last: found.append(nb.where(cell, f'follows {last.id} without an example between them'))
+            last = cell if any(isinstance(n, (*functions, ast.ClassDef)) and n.name[0] != '_' for n in cell.code) else None
     report(found)
 
 

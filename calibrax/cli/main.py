@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['F', 'CalibraxGroup', 'main', 'init', 'ingest', 'baseline', 'check', 'compare', 'accept', 'summary', 'runs', 'trend',
-           'export', 'report', 'annotate', 'prune', 'fsck', 'history', 'profile', 'profile_gpu', 'demo',
-           'compare_commits', 'noise', 'bisect']
+           'export', 'report', 'annotate', 'prune', 'fsck', 'history', 'profile', 'profile_gpu', 'demo', 'noise',
+           'compare_commits', 'bisect']
 
 # %% ../../nbs/cli/main.ipynb #13dc554f
 import contextlib
@@ -389,6 +389,27 @@ def runs(
     listed = _existing(data).runs(branch=branch, limit=limit)
     _answer([r.to_dict() for r in listed], as_json, repr(listed) if listed else f'No runs of branch {branch} in {data}')
 
+# %% ../../nbs/cli/main.ipynb #588604bc
+def _known_name(kind: str, name: str, known: Collection[str]) -> None:
+    from difflib import get_close_matches
+    if name in known: return
+    close = get_close_matches(name, known, n=3) or list(known)[:5]
+    raise ConfigError(f'no {kind} {name!r} in the store', hint=f'there is {", ".join(close)}' if close else 'the store holds no values yet')
+
+def _unknown_trend(store: 'Store', metric: str, point: str, tags: dict[str, str]) -> NoReturn:
+    _known_name('metric', metric, store.metric_names())
+    _known_name('point', point, store.point_names())
+    raise ConfigError(f'no point {point!r} with metric {metric!r} and tags {tags}', hint='calibrax summary shows the tags of a run')
+
+def _save_plot(draw: Callable[[], Any], path: str) -> None:
+    import matplotlib
+    with matplotlib.rc_context({'backend': 'Agg'}):
+        figure, _ = draw()
+        try: figure.savefig(path)
+        except (OSError, ValueError) as e:
+            raise StoreError(f'cannot draw {path}: {e}', hint='choose a writable folder and a name ending in .png, .svg or .pdf') from None
+        finally: matplotlib.pyplot.close(figure)
+
 # %% ../../nbs/cli/main.ipynb #bd57ac6c
 @main.command()
 @_data
@@ -434,27 +455,6 @@ def _history(store: 'Store', series: 'TrendSeries') -> 'SeriesHistory':
     from calibrax.analysis.changepoint import analyze_trend
     definition = store.load(series.points[-1].run_id).metric_defs.get(series.metric, store.metric_defs.get(series.metric))
     return analyze_trend(series, direction=definition.direction if definition else None)
-
-# %% ../../nbs/cli/main.ipynb #588604bc
-def _known_name(kind: str, name: str, known: Collection[str]) -> None:
-    from difflib import get_close_matches
-    if name in known: return
-    close = get_close_matches(name, known, n=3) or list(known)[:5]
-    raise ConfigError(f'no {kind} {name!r} in the store', hint=f'there is {", ".join(close)}' if close else 'the store holds no values yet')
-
-def _unknown_trend(store: 'Store', metric: str, point: str, tags: dict[str, str]) -> NoReturn:
-    _known_name('metric', metric, store.metric_names())
-    _known_name('point', point, store.point_names())
-    raise ConfigError(f'no point {point!r} with metric {metric!r} and tags {tags}', hint='calibrax summary shows the tags of a run')
-
-def _save_plot(draw: Callable[[], Any], path: str) -> None:
-    import matplotlib
-    with matplotlib.rc_context({'backend': 'Agg'}):
-        figure, _ = draw()
-        try: figure.savefig(path)
-        except (OSError, ValueError) as e:
-            raise StoreError(f'cannot draw {path}: {e}', hint='choose a writable folder and a name ending in .png, .svg or .pdf') from None
-        finally: matplotlib.pyplot.close(figure)
 
 # %% ../../nbs/cli/main.ipynb #303eeba2
 _PLACES = {'wandb': 'W&B', 'mlflow': 'MLflow'}
@@ -734,6 +734,27 @@ def _workload(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options): command = option(command)
     return command
 
+# %% ../../nbs/cli/main.ipynb #7745c1fb
+@main.command()
+@_workload
+@click.option('--runs', default=10, show_default=True, help='How many runs, each in a fresh process.')
+@_json
+def noise(
+    runs: int, # how many
+    as_json: bool, # answer in JSON
+    **workload: Any, # what is run
+) -> None:
+    """Measure unchanged code, and say the smallest change that this machine can see.
+
+    \b
+    Example:
+      calibrax noise --runs 10 --run "python bench.py"
+    """
+    from calibrax.ci.noise import measure_noise
+    report = measure_noise(runs=runs, **workload)
+    _answer(report.to_dict(), as_json, repr(report))
+
+# %% ../../nbs/cli/main.ipynb #4474bc5f
 @main.command('compare-commits')
 @click.argument('a')
 @click.argument('b', default='HEAD')
@@ -763,26 +784,6 @@ def compare_commits(
     result = commits.compare_commits(a, b, rounds=rounds, threshold=threshold, repo=repo, **workload)
     _answer(result.to_dict(), as_json, repr(result))
     click.get_current_context().exit(3 if strict and result.doubtful and not result.exit_code else result.exit_code)
-
-# %% ../../nbs/cli/main.ipynb #7745c1fb
-@main.command()
-@_workload
-@click.option('--runs', default=10, show_default=True, help='How many runs, each in a fresh process.')
-@_json
-def noise(
-    runs: int, # how many
-    as_json: bool, # answer in JSON
-    **workload: Any, # what is run
-) -> None:
-    """Measure unchanged code, and say the smallest change that this machine can see.
-
-    \b
-    Example:
-      calibrax noise --runs 10 --run "python bench.py"
-    """
-    from calibrax.ci.noise import measure_noise
-    report = measure_noise(runs=runs, **workload)
-    _answer(report.to_dict(), as_json, repr(report))
 
 # %% ../../nbs/cli/main.ipynb #9e62b50b
 @main.command()

@@ -197,13 +197,14 @@ def _reporting(progress: bool | Callable[[int, int | None], object] | None, name
             bar.update(received - bar.n)
         yield report
 
-# %% ../../nbs/core/download.ipynb #8311d113
-_claims: dict[Path, threading.Lock] = {}        # one download of a file at a time in this process
-_claiming = threading.Lock()
-
+# %% ../../nbs/core/download.ipynb #f2d04d55
 def is_offline() -> bool: # True where `CALIBRAX_OFFLINE` is set to anything but 0, false or no
     "Whether downloads are forbidden."
     return os.environ.get('CALIBRAX_OFFLINE', '').strip().lower() not in ('', '0', 'false', 'no')
+
+# %% ../../nbs/core/download.ipynb #8311d113
+_claims: dict[Path, threading.Lock] = {}        # one download of a file at a time in this process
+_claiming = threading.Lock()
 
 def _check_types(source: Any, folder: Any, name: Any, timeout: Any) -> None:
     "Raise `DownloadError` for arguments of other types"

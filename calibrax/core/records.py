@@ -188,6 +188,7 @@ def record(
     "Make a class a record: a frozen, slotted, keyword-only dataclass that checks its values when made."
     return dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr='__repr__' not in cls.__dict__)(cls)
 
+# %% ../../nbs/core/records.ipynb #cd7cd92e
 def _read(cls: type[R], data: Any, stored: bool) -> R:
     "Build a record from a mapping, without checking twice"
     if not isinstance(data, Mapping): raise _Fault(f'a mapping with the fields of {cls.__name__}', data)

@@ -148,6 +148,7 @@ def file_stem(
     "A file name without ending, made of names that may hold anything."
     return re.sub(r'[^A-Za-z0-9_.-]+', '_', '_'.join(parts))[:120].strip('.') or 'figure'
 
+# %% ../../nbs/exporters/plots.ipynb #436235e4
 def _write_file(path: Path, content: bytes) -> Path:
     "Write a file whole; an `ExportError` where that fails"
     try: write_whole(path, content)

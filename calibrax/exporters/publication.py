@@ -417,8 +417,6 @@ class TableExporter(_Texts):
         files = [(self._path(), self._text(run)), *self._files(run, baseline)]
         rows = [(path.name if not i else '', self.name if not i else '', line) for path, text in files for i, line in enumerate(text.splitlines())]
         return Table(('item', 'kind', 'content'), tuple(rows), f'What {self.name} would write', widest=100_000)
-
-# %% ../../nbs/exporters/publication.ipynb #f90f50b5
 class LatexExporter(TableExporter):
     "Writes `table.tex`, `rankings.tex` and, with a baseline, `changes.tex`."
     name = 'latex'

@@ -42,6 +42,14 @@ def _run_and_history(store: 'Store', run_id: str, n_runs: int | None, branch: st
     older = [r for r in store.list_runs(branch) if (r.timestamp, r.id) < (run.timestamp, run.id)]
     return run, [run, *older][:n_runs][::-1]
 
+# %% ../../nbs/exporters/report_data.ipynb #e0a69009
+class ReportRun(NamedTuple):
+    "A run of the history."
+    run_id: str # its id
+    timestamp: datetime # when, in UTC
+    commit: str | None # the code's commit
+    branch: str | None # the code's branch
+
 # %% ../../nbs/exporters/report_data.ipynb #74612610
 def _check_metrics(metrics: Iterable[str], runs: Iterable[Run]) -> frozenset[str]:
     wanted = dict.fromkeys([metrics] if isinstance(metrics, str) else metrics)
@@ -57,45 +65,6 @@ def _limited(run: Run, wanted: frozenset[str]) -> Run:
     "The run with some metrics only, without the points that have none of them"
     kept = [(p, {name: m for name, m in p.metrics.items() if name in wanted}) for p in run.points]
     return replace(run, points=tuple(replace(p, metrics=metrics) for p, metrics in kept if metrics))
-
-# %% ../../nbs/exporters/report_data.ipynb #d9f78249
-class ReportRun(NamedTuple):
-    "A run of the history."
-    run_id: str # its id
-    timestamp: datetime # when, in UTC
-    commit: str | None # the code's commit
-    branch: str | None # the code's branch
-
-_Values = tuple[float | None, ...]
-
-@dataclass(frozen=True)
-class ReportSeries:
-    "One metric of one point over the runs of a report."
-    label: str # the point, by the shortest name that tells it from all others
-    point_name: str # its name
-    scenario: str # its scenario in the newest run that has it
-    tags: Mapping[str, str] # its tags
-    metric: str # the metric's name
-    definition: MetricDef | None # unit and direction, where known
-    values: _Values # one for each run, None where it was not measured
-    lower: _Values | None # lower bounds; None where no run has any
-    upper: _Values | None # upper bounds
-    history: SeriesHistory # its change points, drifts and status
-
-    @property
-    def heading(self) -> str: # e.g. `latency ↓ [ms]`
-        "The metric with arrow and unit."
-        return self.definition.heading if self.definition else self.metric
-
-    @property
-    def unit(self) -> str: # empty where it is not known
-        "The unit of the values."
-        return self.definition.unit if self.definition else ''
-
-    @property
-    def last(self) -> int | None: # None where no run has a value in the series' unit
-        "The place of the newest run that has a value."
-        return next((i for i in reversed(range(len(self.values))) if self.values[i] is not None), None)
 
 # %% ../../nbs/exporters/report_data.ipynb #b0451e37
 _Key = tuple[str, Mapping[str, str], str]       # name and tags of a point, and its scenario where these are not enough
@@ -159,6 +128,38 @@ def _series_history(runs: Sequence[Run], column: _Column, definition: MetricDef 
     trend = TrendSeries(metric=metric, point_name=point[0], tags=point[1], points=points, unit=definition.unit if definition else '')
     return analyze_trend(trend, direction=definition.direction if definition else None)
 
+# %% ../../nbs/exporters/report_data.ipynb #8a5d9865
+_Values = tuple[float | None, ...]
+
+@dataclass(frozen=True)
+class ReportSeries:
+    "One metric of one point over the runs of a report."
+    label: str # the point, by the shortest name that tells it from all others
+    point_name: str # its name
+    scenario: str # its scenario in the newest run that has it
+    tags: Mapping[str, str] # its tags
+    metric: str # the metric's name
+    definition: MetricDef | None # unit and direction, where known
+    values: _Values # one for each run, None where it was not measured
+    lower: _Values | None # lower bounds; None where no run has any
+    upper: _Values | None # upper bounds
+    history: SeriesHistory # its change points, drifts and status
+
+    @property
+    def heading(self) -> str: # e.g. `latency ↓ [ms]`
+        "The metric with arrow and unit."
+        return self.definition.heading if self.definition else self.metric
+
+    @property
+    def unit(self) -> str: # empty where it is not known
+        "The unit of the values."
+        return self.definition.unit if self.definition else ''
+
+    @property
+    def last(self) -> int | None: # None where no run has a value in the series' unit
+        "The place of the newest run that has a value."
+        return next((i for i in reversed(range(len(self.values))) if self.values[i] is not None), None)
+
 def _collected_series(runs: Sequence[Run], baseline: Run | None, defs: Mapping[str, MetricDef]) -> tuple[list[ReportSeries], dict[str, Counter[str]]]:
     "The series in the order of the run, then those that are gone; and metrics in other units"
     crowded = _crowded([*runs, *([baseline] if baseline else [])])
@@ -200,8 +201,6 @@ def _change_interval(c: ChangePoint) -> str:
     if c.lower is None or c.upper is None or c.before is None: return ''
     if c.relative is None: return f'{c.lower:+.3g} … {c.upper:+.3g}'
     return f'{100*c.lower/abs(c.before):+.1f} … {100*c.upper/abs(c.before):+.1f}%'
-
-# %% ../../nbs/exporters/report_data.ipynb #6ac0dad1
 def series_events(
     series: ReportSeries, # one of a report's series
 ) -> list[ReportEvent]: # oldest first

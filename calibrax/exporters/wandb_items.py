@@ -39,6 +39,7 @@ class ItemKind(StrEnum):
     ARTIFACT = 'artifact'
     ALERT = 'alert'
 
+# %% ../../nbs/exporters/wandb_items.ipynb #df0c66c5
 class Rows(NamedTuple):
     "The content of a table: plain values, one tuple a row."
     columns: tuple[str, ...] # headings

@@ -443,6 +443,7 @@ def curve_quality(
     if i == 0: return 'EER', float(fpr[0])
     return 'EER', float(fpr[i] + (fpr[i - 1] - fpr[i])*(over[i]/(over[i] - over[i - 1])))
 
+# %% ../../nbs/metrics/drawing.ipynb #ec567ed5
 def _grey(axes: 'Axes', curve: Any) -> None:
     "One of many: the line alone, in the coordinates that the curve itself is drawn in"
     before = len(axes.lines)
@@ -451,7 +452,6 @@ def _grey(axes: 'Axes', curve: Any) -> None:
         if i: line.remove()
         else: line.set(color='0.8', linewidth=.7, label='_')
 
-# %% ../../nbs/metrics/drawing.ipynb #ec567ed5
 def _one_curve(axes: 'Axes', curve: Any, name: str, color: str, single: bool, apart: bool) -> None:
     "The curve as its own plot() draws it, in this colour, with its quality in the label"
     word, quality = curve_quality(curve)

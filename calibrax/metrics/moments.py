@@ -82,6 +82,7 @@ def series_moments(
     "What correlation needs of two series."
     return _moments(*paired(predictions, targets, mask, weights), first=lambda p, t: p)
 
+# %% ../../nbs/metrics/moments.ipynb #8a9012db
 def error_moments(
     predictions: ArrayLike, # any shape, taken as one series
     targets: ArrayLike, # the same shape

@@ -14,7 +14,7 @@ from ..core.display import Table, format_number
 from ..core.errors import ConfigError
 from ..core.records import Record, record
 from .bootstrap import as_generator, bootstrap_interval, check_confidence
-from .summary import OUTLIER_Z_THRESHOLD, STABILITY_CV_THRESHOLD, Samples, checked_samples, outlier_mask, summarize
+from .summary import OUTLIER_Z_THRESHOLD, Samples, checked_samples, outlier_mask, summarize
 
 # %% ../../nbs/statistics/analyzer.ipynb #d27ec7af
 BOOTSTRAP_CI_ALPHA = 0.05       # one less the confidence of the interval in a summary

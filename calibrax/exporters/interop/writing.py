@@ -101,6 +101,7 @@ def write_json_file(
     except StoreError as e: raise ExportError(e.message, hint=e.hint, details=e.details) from None
     return Path(path)
 
+# %% ../../../nbs/exporters/interop/writing.ipynb #639f8462
 def file_name(
     text: str, # any name
     *,

@@ -6,7 +6,7 @@
 __all__ = ['Ties', 'Empty', 'Gain', 'QueryReduction', 'ranked_relevance', 'pad_queries', 'dcg', 'ndcg', 'ndcg_at_k',
            'precision_at_k', 'recall_at_k', 'f1_at_k', 'r_precision', 'fall_out', 'mean_reciprocal_rank', 'hit_rate',
            'mean_average_precision', 'mean_average_precision_at_k', 'rank_biased_precision', 'expected_reciprocal_rank',
-           'retrieval_auroc', 'PrecisionRecallAtK', 'precision_recall_sums', 'precision_recall_curve_at_k',
+           'retrieval_auroc', 'precision_recall_sums', 'PrecisionRecallAtK', 'precision_recall_curve_at_k',
            'retrieval_recall_at_fixed_precision', 'coverage_counts', 'coverage']
 
 # %% ../../../nbs/metrics/functional/ranking.ipynb #5f0dfeba
@@ -549,12 +549,6 @@ def retrieval_auroc(
     return _reduced(_query_auroc, ranked_relevance(scores, relevance, mask=mask, weights=weights, ties=ties), np.ndim(scores), empty, reduction)
 
 # %% ../../../nbs/metrics/functional/ranking.ipynb #9f1a4664
-class PrecisionRecallAtK(NamedTuple):
-    "A curve over the number of items looked at."
-    precision: jax.Array # mean over queries, shape (max_k,)
-    recall: jax.Array # the same
-    k: jax.Array # 1 … max_k
-
 def _curves(r: _Ranking, *, max_k: int | None = None, adaptive_k: bool = False) -> tuple[jax.Array, jax.Array]:
     "Precision and recall at each k, shape (queries, 2, max_k), and whether there is anything relevant"
     hits = _relevant(r)
@@ -587,6 +581,12 @@ def precision_recall_sums(
     return _curve_sums(ranked_relevance(scores, relevance, mask=mask, weights=weights, ties=ties), empty=empty, max_k=max_k, adaptive_k=adaptive_k)
 
 # %% ../../../nbs/metrics/functional/ranking.ipynb #3cd8b2a8
+class PrecisionRecallAtK(NamedTuple):
+    "A curve over the number of items looked at."
+    precision: jax.Array # mean over queries, shape (max_k,)
+    recall: jax.Array # the same
+    k: jax.Array # 1 … max_k
+
 def _curve(sums: Mapping[str, jax.Array]) -> PrecisionRecallAtK:
     precision, recall = divide(sums['sum'], sums['weight'])
     return PrecisionRecallAtK(precision, recall, jnp.arange(1, len(precision) + 1))
