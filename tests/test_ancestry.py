@@ -43,7 +43,6 @@ def history(seed, size):
         elif kind < 0.8: parents.append([draw.choice(main[-20:])]); tips.append(len(parents) - 1)
         elif kind < 0.92 and tips: parents.append([main[-1], tips.pop(draw.randrange(len(tips)))]); main.append(len(parents) - 1)
         elif tips: tips.pop(draw.randrange(len(tips))); parents.append([main[-1]]); main.append(len(parents) - 1)      # squashed
-    head = len(parents)
     parents.append([draw.choice(main[-60:])])
     for _ in range(draw.randrange(4)): parents.append([len(parents) - 1])
     if draw.random() < 0.3: parents.append([len(parents) - 1, main[-3]])       # main was merged into the branch

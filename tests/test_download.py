@@ -1,5 +1,5 @@
 """Downloads: whole or not at all, the right file, never without being asked for. A server on this machine stands in for the network."""
-import hashlib, multiprocessing, os, pickle, subprocess, sys, threading
+import hashlib, multiprocessing, pickle, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path

@@ -3,7 +3,6 @@ in its declaration (differentiable, symmetric, a true metric, proper, invariance
 
 Nearly all the time goes into compiling. So the laws of a metric run in one process (its name comes first in the id of a test, by which
 `conftest.py` deals them out), and they use few shapes: 24, 60, 16, 11, 1 and none."""
-import importlib
 import inspect
 import re
 

@@ -166,7 +166,7 @@ def test_a_method_under_nnx_jit_is_traced_with_its_network():
 
 def test_a_network_survives_tracing_that_fails(): # nnx.jit takes its attributes away and does not give them back
     model, x = Compiled(), jnp.ones((8, 4))
-    def over_global(x): return SURVIVOR.step(x)
+    def over_global(x): return SURVIVOR.step(x)     # noqa: F821
     globals()['SURVIVOR'] = other = Compiled()
     for fn in (lambda x: model.step(x), over_global):
         with pytest.raises(ProfilingError, match='TraceContextError'): trace_program(fn, (x,))

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from calibrax.core import Metric, MetricDef, Point, Run
-from calibrax.pytest_plugin import Bench, _aligned, _COLUMNS, _cut, _Protocol, _tag, _width
+from calibrax.pytest_plugin import Bench, _aligned, _cut, _Protocol, _tag, _width
 from calibrax.storage import Store
 
 pytest_plugins = ['pytester']

@@ -19,7 +19,7 @@ from calibrax.core.errors import ConfigError, ExportError, NoBaselineError, Reco
 from calibrax.core.models import Metric, MetricDef, Point, Run
 from calibrax.exporters import report_charts
 from calibrax.exporters.report import Report, make_report, render_report, write_report
-from calibrax.exporters.report_charts import change_chart, chart_svg, charted_series, ranking_chart, trend_chart, vega_lite_version
+from calibrax.exporters.report_charts import change_chart, chart_svg, charted_series, ranking_chart, trend_chart
 from calibrax.exporters.report_data import collect_report, series_events
 from calibrax.storage import Store
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibrax.core.errors import ConfigError, ProfilingError, RecordError
-from calibrax.core.measurements import CallTiming
 from calibrax.profiling import roofline as module
 from calibrax.profiling.flops import FlopsUnavailableError
 from calibrax.profiling.hardware import HARDWARE_SPECS, HardwareSpec, UnknownHardwareError

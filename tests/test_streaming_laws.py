@@ -4,11 +4,9 @@ import pickle
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from calibrax.core.errors import MetricError
-from calibrax.metrics.declarations import MetricInputs as Kind
 from calibrax.metrics.registry import MetricRegistry
 from calibrax.metrics.streaming import streaming
 from metric_inputs import inputs, leading, same

@@ -169,7 +169,7 @@ def test_versions_of_one_program_stay_apart(tmp_path):
 def test_self_times_add_up_to_the_union():
     rng = random.Random(0)
     for _ in range(300):
-        events, ends = [], [0]
+        events = []
         def nest(begin, end, depth):
             at = begin
             while at < end and rng.random() < 0.7:
@@ -274,7 +274,7 @@ def test_same_events_as_jax_reads(tmp_path, jitted):
     f, x = jitted
     with TraceLinker().trace(tmp_path) as reference:
         for _ in range(20): result = f(x)
-    calls, others, seconds = {}, 0, 0.0
+    calls, others = {}, 0
     path = next(tmp_path.glob('plugins/profile/*/*.xplane.pb'))
     for plane in profiler.ProfileData.from_file(str(path)).planes:
         for line in plane.lines:
