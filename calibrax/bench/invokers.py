@@ -67,6 +67,10 @@ def _arguments(payload: Any, call: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     if isinstance(payload, Mapping): return (), {**payload, **call}
     return (payload if isinstance(payload, tuple) else (payload,)), dict(call)
 
+def _is_object(model: Any) -> None:
+    "Refuse a class where an object of it is wanted"
+    if isinstance(model, type): raise AdapterError(f'{model.__name__} is a class, and a model is an object of it, with weights', hint=f'make one first: model = {model.__name__}(…), and wrap that')
+
 # %% ../../nbs/bench/invokers.ipynb #4e91d715
 class Invoker:
     "Sets a model up and calls it; this one calls a function, and a subclass says what its kind of model needs."
@@ -85,6 +89,7 @@ class Invoker:
         model: Any, # as it was given
     ) -> None:
         "Look at the model once, before its device is known; raises `AdapterError` for one that cannot be called."
+        _is_object(model)
         if not callable(model): raise AdapterError(f'an object of type {type(model).__name__} cannot be called', hint='pass invoker=, a function of the model and the payload')
         self.framework = self._given or ('jax' if hasattr(model, 'lower') and hasattr(model, 'eval_shape') else 'numpy')
 
@@ -126,10 +131,6 @@ class Invoker:
         return (model, *_arguments(payload, self.call)) if self.framework == 'jax' and self.batched and hasattr(model, 'lower') else None
 
 # %% ../../nbs/bench/invokers.ipynb #bcbb9e8c
-def _is_object(model: Any) -> None:
-    "Refuse a class where an object of it is wanted"
-    if isinstance(model, type): raise AdapterError(f'{model.__name__} is a class, and a model is an object of it, with weights', hint=f'make one first: model = {model.__name__}(…), and wrap that')
-
 class FlaxInvoker(Invoker):
     "Calls a Flax NNX module: compiled, in inference mode, with its arrays on the device."
     framework: Framework = 'jax'
