@@ -356,6 +356,7 @@ def run_bench(
     there = _there(jobs, output) if values['resume'] else []
     told = _Told(len(jobs), quiet=as_json)
     if not as_json: told.header(spec, models, splits, seeds, settings, there)
+    if executor != 'local' and len(jobs) > 1 and not dry_run: click.echo('Jobs run side by side: latencies may be longer than those of a job alone', err=True)
     try:
         with open_executor(executor) as where:
             if dry_run: return _plan(jobs, output, as_json)
