@@ -437,6 +437,15 @@ def test_an_address_that_mlflow_does_not_know(uri):
 
 
 @needs_mlflow
+def test_a_database_whose_tables_were_never_finished_is_told_apart(tmp_path):
+    import sqlite3
+    with sqlite3.connect(tmp_path/'half.db') as db: db.execute('create table experiments (experiment_id integer)')
+    db.close()
+    with pytest.raises(ExportError) as e: MLflowExporter('p', f'sqlite:///{tmp_path/"half.db"}').export_run(made())
+    assert 'its tables are not complete' in e.value.hint and 'mlflow db upgrade sqlite:///' in e.value.hint
+
+
+@needs_mlflow
 @pytest.mark.slow
 def test_a_real_server(tmp_path, empty_database, capfd):
     "Files go through the server; what it prints goes nowhere near stdout"

@@ -205,6 +205,7 @@ def _look_for(
                           hint='start it, or correct --tracking-uri or MLFLOW_TRACKING_URI; nothing was sent') from None
 
 # %% ../../nbs/exporters/mlflow.ipynb #a085bec0
+_HALF_MADE = r'no such (table|column)|(table|column) .*already exists|out-of-date database schema|[Cc]an.t locate revision'
 _RETRIES = 'MLFLOW_HTTP_REQUEST_MAX_RETRIES and MLFLOW_HTTP_REQUEST_TIMEOUT say how long MLflow repeats a request'
 
 @contextmanager
@@ -219,7 +220,9 @@ def _explained(
         if re.search(r'error code (401|403)\b|UNAUTHENTICATED|PERMISSION_DENIED', f'{getattr(e, "error_code", "")} {said}'):
             raise AuthError(f'MLflow at {_plain(uri)} refuses: {said}', details=details,
                             hint='set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN') from cause
-        hint = f'export again: that completes what was begun; {_RETRIES}' if uri.startswith('http') else 'mend that and export again: that completes what was begun'
+        hint = 'mend that and export again: that completes what was begun'
+        if uri.startswith('http'): hint = f'export again: that completes what was begun; {_RETRIES}'
+        elif re.search(_HALF_MADE, said): hint = f'its tables are not complete, as when MLflow was stopped while it made them: remove the database where it is new, else `mlflow db upgrade {_plain(uri)}`; then export again'
         raise ExportError(f'MLflow at {_plain(uri)}: {said}', hint=hint, details=details) from cause
 
 def _connect(
