@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from calibrax.bench.configuration import BenchConfig, task_arguments
+from calibrax.bench.configuration import BenchConfig
 from calibrax.bench.datasets import BenchmarkDataset, write_manifest
 from calibrax.bench.metrics import CalculatorSuite, MetricCalculator, calculators_for, mean_metrics, register_calculator, undefined_counts
 from calibrax.bench.models import from_function
@@ -86,7 +86,7 @@ def test_options_of_a_task_are_read_off_its_fields():
         scale: float = 1.5
         count: int | None = None
         strict: bool = False
-    mode, scale, count, strict = task_arguments(Own)
+    mode, scale, count, strict = Own.arguments()
     assert (mode.choices, mode.kind, mode.help) == (('fast', 'exact'), str, 'how')
     assert (scale.kind, count.kind, count.optional, strict.kind) == (float, int, True, bool)
     assert Own(model_name='a', scale=2, count=None).scale == 2

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ..configuration import BenchConfig, TaskArgument, task_arguments
+from ..configuration import BenchConfig, TaskArgument
 from ..plugins import discover, load_built_in
 from ..samples import DIFFICULTIES, PHASES, Sample, TemporalScore
 from ...core.display import Table
@@ -76,7 +76,7 @@ class TaskSpec:
     @property
     def arguments(self) -> tuple[TaskArgument, ...]: # empty for most
         "The options that it adds to those of every benchmark call."
-        return task_arguments(self.config)
+        return self.config.arguments()
 
     def table(self) -> Table: # one row for each property
         "The task as a table."
