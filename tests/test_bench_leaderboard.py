@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibrax.bench.leaderboard import BenchRun, Difference, bench_runs, compare_models, leaderboard, leaderboards
+from calibrax.bench.leaderboard import leaderboard, leaderboards
 from calibrax.bench.metrics import MetricCalculator, register_calculator
+from calibrax.bench.model_comparison import BenchRun, Difference, bench_runs, compare_models
 from calibrax.bench.sample_log import BatchTiming, Job, LogHeader, SampleLog
 from calibrax.bench.samples import SampleRecord
 from calibrax.core.errors import ConfigError

@@ -9,7 +9,6 @@ __all__ = ['job_of', 'BenchmarkRunner', 'EvaluationResult']
 import atexit
 import dataclasses
 import hashlib
-import io
 import math
 import pickle
 import random
@@ -26,24 +25,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import msgspec
 import numpy as np
 
-from .adapters import named_arrays
 from .configuration import whole_number
 from .efficiency import PeakMemory, batch_flops, device_memory, forget_device_memory, summarize_efficiency
+from .judging import SampleRecorder, kept_metadata
 from .metrics import CalculatorSuite, undefined_counts
+from .prediction import Predicted, call_model, error_line, predict_batch, same_prediction
 from .progress import Progress
-from .results import EvaluationResult, GroupResult, mean_intervals, prediction_name
+from .results import EvaluationResult, GroupResult, mean_intervals
 from .sample_log import BatchTiming, Job, LogHeader, ModelFacts, SampleLog, model_fingerprint, read_log
 from .samples import Sample, SampleRecord, SampleStatus, group_reasons
 from .tasks.spec import TaskSpec, check_dataset, check_model, get_task
-from ..core.display import format_si
-from ..core.errors import CalibraxError, ConfigError, DatasetError, ModelError, StoreError
-from ..core.files import write_whole
+from ..core.errors import CalibraxError, ConfigError, DatasetError, ModelError
 from ..core.log import get_logger
 from ..core.models import Metric
-from ..core.record_values import FrozenDict, frozen_metadata, metadata_to_json
+from ..core.record_values import frozen_metadata
 
 if TYPE_CHECKING:
     from calibrax.bench.datasets import BenchmarkDataset
@@ -73,146 +70,6 @@ def _seed_batch(seed: int, batch: int) -> None:
     random.seed(number)
     np.random.seed(number)
     if (torch := sys.modules.get('torch')) is not None: torch.manual_seed(number)
-
-# %% ../../nbs/bench/runner.ipynb #6ea0cd6f
-def _held(prediction: Any) -> dict[str, Any]: # NumPy arrays by name
-    "The numbers of a prediction"
-    if isinstance(prediction, (bool, int, float, complex)): return {'prediction': np.asarray(prediction)}
-    return {name or 'prediction': np.asarray(a) for name, a in named_arrays(prediction)}
-
-def _not_finite(prediction: Any) -> str: # empty where all is well
-    "Why a prediction is none"
-    bad = {name: n for name, a in _held(prediction).items() if a.dtype.kind in 'fc' and (n := int(a.size - np.isfinite(a).sum()))}
-    total, where = sum(bad.values()), ', '.join(name for name in bad if name != 'prediction')
-    return f'the prediction has {total} value{"s"*(total != 1)} that {"are" if total != 1 else "is"} not finite{f" (in {where})" if where else ""}' if total else ''
-
-def _same(a: Any, b: Any) -> bool:
-    "Whether two predictions are the same bit by bit"
-    x, y = _held(a), _held(b)
-    return x.keys() == y.keys() and all(x[k].dtype == y[k].dtype and x[k].shape == y[k].shape and x[k].tobytes() == y[k].tobytes() for k in x)
-
-def _packed(prediction: Any) -> bytes:
-    "A prediction as the bytes of an .npz file; raises `ModelError` for one that is no array"
-    held = _held(prediction)
-    if not held or any(a.dtype.kind not in 'biufcUS' for a in held.values()):
-        raise ModelError(f'a prediction of type {type(prediction).__name__} cannot be saved', hint='predictions are saved as arrays, or mappings of arrays; run without save_predictions')
-    buffer = io.BytesIO()
-    np.savez(buffer, **held)
-    return buffer.getvalue()
-
-# %% ../../nbs/bench/runner.ipynb #7ba3bfc0
-@dataclass(kw_only=True)
-class _Predicted:
-    "What a model made of a batch"
-    predictions: dict[int, Any] = field(default_factory=dict) # position in the batch → prediction
-    errors: dict[int, Exception] = field(default_factory=dict) # position → why there is none
-    times: dict[str, float] = field(default_factory=dict) # `prepare_ms` and so on; empty when there was not one call
-    rows: int = 0 # of the call
-
-def _once(model: Any, samples: Sequence[Sample], size: int) -> tuple[list[Any], dict[str, float], int]:
-    "One call of the model: predictions, times in ms, rows"
-    start = time.perf_counter()
-    batch = model.prepare(samples, size)
-    prepared = time.perf_counter()
-    output = model.invoke(batch)
-    invoked = time.perf_counter()
-    found = model.finalize(output, batch, samples)
-    end = time.perf_counter()
-    if len(found) != len(samples):
-        raise ModelError(f'{model.name} gave {len(found)} predictions for {len(samples)} samples', hint='finalize must give one prediction for each sample')
-    return list(found), {'prepare_ms': 1e3*(prepared - start), 'invoke_ms': 1e3*(invoked - prepared), 'finalize_ms': 1e3*(end - invoked)}, batch.rows
-
-def _named(error: Exception, samples: Sequence[Sample], positions: Sequence[int]) -> list[int]:
-    "The positions of the samples that an error names"
-    ids = set(error.details.get('samples', ())) if isinstance(error, CalibraxError) else set()
-    return [p for p in positions if samples[p].id in ids]
-
-def _predicted(model: Any, samples: Sequence[Sample], size: int) -> _Predicted:
-    "Predictions for as many samples of a batch as possible"
-    found, left = _Predicted(), list(range(len(samples)))
-    while left:
-        try: predictions, times, rows = _once(model, [samples[p] for p in left], size)
-        except Exception as e:
-            bad = left if len(left) == 1 else _named(e, samples, left)
-            if len(bad) == len(left) > 1 or not bad: return _one_by_one(model, samples, size, found, left)
-            reasons = e.details.get('reasons', {}) if isinstance(e, CalibraxError) else {}
-            for p in bad: found.errors[p] = type(e)(reasons[samples[p].id], hint=e.hint) if isinstance(e, CalibraxError) and samples[p].id in reasons else e
-            left = [p for p in left if p not in bad]
-        else:
-            found.predictions, found.times, found.rows = dict(zip(left, predictions)), times, rows
-            return found
-    return found
-
-def _one_by_one(model: Any, samples: Sequence[Sample], size: int, found: _Predicted, left: Sequence[int]) -> _Predicted:
-    for p in left:
-        try: found.predictions[p] = _once(model, [samples[p]], size)[0][0]
-        except Exception as e: found.errors[p] = e
-    return found
-
-# %% ../../nbs/bench/runner.ipynb #8ba8108f
-def _reason(error: BaseException) -> str:
-    "An error in one line"
-    text = error.message if isinstance(error, CalibraxError) else f'{type(error).__name__}: {error}'
-    return text.strip().split('\n')[0] or type(error).__name__
-
-_MOST_BYTES = 100_000   # of one entry of a sample's metadata, as JSON: the lines of all samples are read at the end
-
-def _kept(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    "What of a sample's metadata goes into a record, and why the rest does not"
-    kept, notes = dict[str, Any](), dict[str, str]()
-    for key, value in metadata.items():
-        try:
-            found = frozen_metadata({key: value}, 'metadata')
-            if (size := len(msgspec.json.encode(metadata_to_json(found)))) > _MOST_BYTES:
-                notes[f'metadata.{key}'] = f'not kept: {format_si(size, "B")}, which is more than {format_si(_MOST_BYTES, "B")}'
-            else: kept.update(found)
-        except CalibraxError as e: notes[f'metadata.{key}'] = f'not kept: {_reason(e)}'
-    return kept, notes
-
-# %% ../../nbs/bench/runner.ipynb #f54bbd96
-def _unit(value: Any) -> float | None: # between 0 and 1; None for none, and for what is not finite
-    return None if value is None or not math.isfinite(float(value)) else float(value)
-
-class _Judge:
-    "Scores predictions, in the order of the dataset, and compares each frame with the one before"
-    def __init__(self, spec: TaskSpec, suite: CalculatorSuite, strict: bool = False):
-        self.spec, self.suite, self.strict = spec, suite, strict
-        self.before: tuple[Any, Sample] | None = None   # the last frame that was scored
-
-    def score(self, prediction: Any, sample: Sample) -> dict[str, Any]: # fields of the record
-        "Metrics and whatever else there is; raises what the calculators raise, and `ModelError` for what is not finite"
-        if reason := _not_finite(prediction):
-            raise ModelError(reason, hint='look at the model and its input for this sample', details={'sample': sample.id})
-        found, notes = dict[str, Any](metrics=self.suite.compute(prediction, sample), evidence=self.suite.evidence(prediction, sample)), dict[str, str]()
-        for name, look in (('temporal_stability', self._frames), ('coherence', self._edges)):
-            try: more, why = look(prediction, sample)
-            except Exception as e:      # the metrics of the sample are as good as before
-                if self.strict: raise
-                more, why = {}, {name: _reason(e)}
-            found.update(more)
-            notes.update(why)
-        return {**found, 'notes': notes}
-
-    def scored(self, prediction: Any, sample: Sample) -> None:
-        "The frame that the next one is compared with"
-        if self.spec.temporal is not None: self.before = (prediction, sample)
-
-    def _frames(self, prediction: Any, sample: Sample) -> tuple[dict[str, Any], dict[str, str]]:
-        "Stability against the frame before, when that is of the same scene and phase"
-        if self.spec.temporal is None or self.before is None: return {}, {}
-        earlier, frame = self.before
-        if sample.scene is None or (frame.scene, frame.phase) != (sample.scene, sample.phase): return {}, {}
-        score: Any = self.spec.temporal(earlier, frame, prediction, sample)     # None as well
-        value = _unit(score.value) if score is not None else None
-        if value is None: return {}, {'temporal_stability': (score.reason if score is not None else None) or 'the two frames cannot be compared'}
-        return {'previous': frame.id, 'temporal_stability': value, 'compensated': bool(score.compensated) if score is not None else False}, {}
-
-    def _edges(self, prediction: Any, sample: Sample) -> tuple[dict[str, Any], dict[str, str]]:
-        "Agreement of the prediction's edges with geometry"
-        if self.spec.coherence is None: return {}, {}
-        found: Any = self.spec.coherence(prediction, sample)    # None as well
-        if found is None: return {}, {'coherence': 'this sample has no geometry to compare with'}
-        return {'coherence_precision': _unit(found[0]), 'coherence_recall': _unit(found[1])}, {}
 
 # %% ../../nbs/bench/runner.ipynb #526ddffd
 def _option(name: str, value: Any) -> Any: # as JSON can hold it
@@ -257,61 +114,12 @@ def _suite(spec: TaskSpec) -> CalculatorSuite:
     if spec.primary_metric in suite.metric_defs: return suite
     raise ConfigError(f'the task {spec.task} is decided by {spec.primary_metric!r}, which none of its calculators gives', hint=f'they give {", ".join(suite.metric_defs)}')
 
-# %% ../../nbs/bench/runner.ipynb #2337f998
-@dataclass(kw_only=True)
-class _Records:
-    "Makes the record of each sample"
-    runner: '_Checked'
-    suite: CalculatorSuite
-    judge: _Judge
-
-    def _usable(self, number: int, loaded: Sequence[Any]) -> tuple[list[Any], dict[int, SampleRecord]]:
-        "The samples that the model is to see, and the records of the others"
-        usable, records = [], dict[int, SampleRecord]()
-        for item in loaded:
-            if item.sample is None: records[item.index] = self._failed(number, item, item.error)
-            else:
-                try: why = self.suite.invalid(item.sample)
-                except Exception as e: records[item.index] = self._failed(number, item, e)
-                else:
-                    if why is None: usable.append(item)
-                    else: records[item.index] = self._record(number, item, SampleStatus.INVALID, reason=why)
-        return usable, records
-
-    def _judged(self, number: int, item: Any, found: _Predicted, p: int, share: Mapping[str, float], notes: Mapping[str, str]) -> SampleRecord:
-        "The record of a sample that the model saw"
-        if p in found.errors: return self._failed(number, item, found.errors[p])
-        prediction = found.predictions[p]
-        try:
-            fields = self.judge.score(prediction, item.sample)
-            record = self._record(number, item, SampleStatus.SCORED, **{**fields, **share, 'notes': {**fields['notes'], **notes}})
-            if self.runner.save_predictions: write_whole(self.runner.folder/'predictions'/prediction_name(record), _packed(prediction))
-        except StoreError: raise        # a full disk is no fault of the sample
-        except Exception as e: return self._failed(number, item, e, **share)
-        self.judge.scored(prediction, item.sample)
-        return record
-
-    def _record(self, number: int, item: Any, status: SampleStatus, *, notes: Mapping[str, str] = FrozenDict(), **fields: Any) -> SampleRecord:
-        source = item.sample if item.sample is not None else item.entry
-        where: dict[str, Any] = {k: getattr(source, k, None) for k in ('scene', 'phase', 'difficulty')}
-        metadata, missing = _kept(item.sample.metadata) if item.sample is not None else ({}, {})
-        return SampleRecord(index=item.index, id=item.entry.id, status=status, batch=number, **where, metadata=metadata, notes={**missing, **notes}, **fields)
-
-    def _failed(self, number: int, item: Any, error: Exception, **fields: Any) -> SampleRecord:
-        "The record of a skipped sample; raises with `on_error='raise'`"
-        if self.runner.on_error == 'raise':
-            hint = "on_error='skip' counts such samples and goes on"
-            if isinstance(error, CalibraxError):
-                error.add_note(f'at sample {item.entry.id!r}; {hint}')
-                raise error
-            raise ModelError(f'sample {item.entry.id!r}: {_reason(error)}', hint=hint, details={'sample': item.entry.id}) from error
-        advice = {'hint': error.hint} if isinstance(error, CalibraxError) and error.hint else {}
-        return self._record(number, item, SampleStatus.SKIPPED, reason=_reason(error), notes=advice, **fields)
-
 # %% ../../nbs/bench/runner.ipynb #026a7564
 @dataclass(kw_only=True)
-class _Beginning(_Records):
+class _Beginning:
     "What is done before anything is timed"
+    runner: '_Checked'
+    recorder: SampleRecorder
     log: SampleLog
     warm: bool = False # whether the model has been called untimed
     mark: float = 0.0 # when the batch before ended, in seconds of `perf_counter`
@@ -324,9 +132,9 @@ class _Beginning(_Records):
             flops, why = self._flops(samples) if self.log.facts is None else (None, '')
             for _ in range(r.warmup):
                 _seed_batch(r.seed, number)
-                predictions = _once(r.model, samples, r.batch_size)[0]
+                predictions = call_model(r.model, samples, r.batch_size)[0]
         except Exception as e:      # told by the call that counts
-            _log.debug('%s: the untimed call of batch %d failed: %s', r.model.name, number, _reason(e))
+            _log.debug('%s: the untimed call of batch %d failed: %s', r.model.name, number, error_line(e))
             return None
         finally: self.mark += time.perf_counter() - start
         self.warm = True
@@ -338,10 +146,10 @@ class _Beginning(_Records):
         if not self.runner.flops: return None, 'they were not asked for'
         return batch_flops(self.runner.model, self.runner.model.prepare(samples, self.runner.batch_size))
 
-    def _note(self, twice: tuple[ModelFacts, list[Any] | None], found: _Predicted) -> None:
+    def _note(self, twice: tuple[ModelFacts, list[Any] | None], found: Predicted) -> None:
         "Write the facts, now that the first batch was predicted twice"
         facts, first = twice
-        same = None if first is None or len(first) != len(found.predictions) else all(map(_same, first, found.predictions.values()))
+        same = None if first is None or len(first) != len(found.predictions) else all(map(same_prediction, first, found.predictions.values()))
         self.log.note(dataclasses.replace(facts, deterministic=same))
 
     def remember(self) -> None:
@@ -349,11 +157,11 @@ class _Beginning(_Records):
         last, r = self.log.last_scored, self.runner
         if r.spec.temporal is None or last is None: return
         with closing(r._batches(last.batch)) as batches: loaded = next(batches)
-        usable, _ = self._usable(last.batch, loaded)
+        usable, _ = self.recorder.usable(last.batch, loaded)
         _seed_batch(r.seed, last.batch)
-        found = _predicted(r.model, [item.sample for item in usable], r.batch_size)
+        found = predict_batch(r.model, [item.sample for item in usable], r.batch_size)
         for p, item in enumerate(usable):
-            if item.index == last.index and p in found.predictions: self.judge.before = (found.predictions[p], item.sample)
+            if item.index == last.index and p in found.predictions: self.recorder.remember(found.predictions[p], item.sample)
 
 # %% ../../nbs/bench/runner.ipynb #46ca6257
 @dataclass(kw_only=True)
@@ -366,17 +174,17 @@ class _Session(_Beginning):
     def batch(self, number: int, loaded: Sequence[Any], last: bool) -> None:
         "Predict, score and write one batch"
         r = self.runner
-        usable, records = self._usable(number, loaded)
+        usable, records = self.recorder.usable(number, loaded)
         samples = [item.sample for item in usable]
         twice = self._warm_up(number, samples) if samples and not self.warm else None
         _seed_batch(r.seed, number)
-        found = _predicted(r.model, samples, r.batch_size) if samples else _Predicted()
+        found = predict_batch(r.model, samples, r.batch_size)
         if self.log.facts is None and twice is not None: self._note(twice, found)
         share = {'latency_ms': found.times['invoke_ms']/found.rows} if found.times else {}
         notes = {} if found.times else {'latency_ms': 'its batch was not predicted in one call'}
         places = {item.index: p for p, item in enumerate(usable)}
         for item in loaded:
-            record = records.get(item.index) or self._judged(number, item, found, places[item.index], share, notes)
+            record = records.get(item.index) or self.recorder.record(number, item, found, places[item.index], share, notes)
             self.log.append(record)
             self.counts[record.status.value] += 1
         now = time.perf_counter()
@@ -436,7 +244,7 @@ def _energy(wanted: bool, found: dict[str, Any]) -> Iterator[None]:
     try: yield
     finally:
         try: entered.__exit__(None, None, None)
-        except CalibraxError as e: found['why'] = _reason(e)
+        except CalibraxError as e: found['why'] = error_line(e)
         summary = monitor.summary
         found['joules'] = summary.total_combined_energy_joules
         found.setdefault('why', '; '.join(dict.fromkeys((summary.unavailable or {}).values())))
@@ -497,8 +305,8 @@ class _Running(_Checked):
             self.model.setup(device, self.seed)
             if self.model.setup_hook is not None or getattr(self.model.invoker, 'dtype', None): _set_up[self.model] = model_fingerprint(self.model, self.plugins), self.fingerprint
             forget_device_memory(device, self.model.framework)
-            judge = _Judge(self.spec, suite, strict=self.on_error == 'raise')
-            session = _Session(runner=self, log=log, suite=suite, judge=judge, progress=progress, memory=memory)
+            recorder = SampleRecorder(self.spec, suite, strict=self.on_error == 'raise', predictions=self.folder/'predictions' if self.save_predictions else None)
+            session = _Session(runner=self, recorder=recorder, log=log, progress=progress, memory=memory)
             session.remember()
             stack.enter_context(_energy(self.energy, energy))
             loaded = stack.enter_context(closing(self._batches(first)))
@@ -575,7 +383,7 @@ class BenchmarkRunner(_Running):
     def _config(self) -> dict[str, Any]:
         "How it was run, as far as the result does not say it elsewhere"
         return {'batch_size': self.batch_size, 'warmup': self.warmup, 'on_error': self.on_error, 'device': self.device, 'strict_device': self.strict_device,
-                'save_predictions': self.save_predictions, 'model_options': self.job.options, 'model_fingerprint': self.fingerprint, 'model_metadata': _kept(self.model.metadata)[0]}
+                'save_predictions': self.save_predictions, 'model_options': self.job.options, 'model_fingerprint': self.fingerprint, 'model_metadata': kept_metadata(self.model.metadata)[0]}
 
     def run_with_deployment_readiness(self) -> 'tuple[EvaluationResult, DeploymentReadinessReport]': # the result, and whether the model is fit to be used
         "Evaluate, and compute the scores of `bench.readiness` from the log of the samples."

@@ -393,7 +393,7 @@ def _read_result(file: Path) -> Any:
     return replace(result, samples_file=str(log)) if log.is_file() else result
 
 def _compare(before: str, after: str, data: str, as_json: bool) -> None:
-    from calibrax.bench.leaderboard import compare_models
+    from calibrax.bench.model_comparison import compare_models
     found = compare_models(find_result(before, data), find_result(after, data))
     click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else repr(found))
 
