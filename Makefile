@@ -45,5 +45,5 @@ peers:  ## install the rivals into .venv-peers and run the tests and benchmarks 
 	@PATH="$$PWD/.venv-peers/bin:$$PATH" tools/peers.sh
 
 clean:  ## remove environments, caches and everything built (never a store of runs)
-	rm -rf .venv .venv-peers .jax_cache .mypy_cache .pytest_cache .hypothesis build dist _docs _proc _site calibrax.egg-info
+	rm -rf .venv .venv-peers .jax_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist _docs _proc _site calibrax.egg-info
 	find calibrax tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
