@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['Array', 'camera_intrinsics', 'look_at', 'invert_pose', 'relative_pose', 'unproject', 'transform', 'project',
-           'Correspondence', 'missing_geometry', 'correspond', 'warp_labels', 'warp_depth', 'dilate', 'edge_agreement']
+           'Correspondence', 'missing_geometry', 'correspond', 'warp_labels', 'warp_depth', 'carried_over', 'dilate',
+           'edge_agreement']
 
 # %% ../../nbs/bench/geometry.ipynb #ab1f39b7
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -195,6 +197,17 @@ def warp_depth(
     d = np.where(seen.visible, _bilinear(_of_frame(depth, seen), seen.pixels), 0)
     moved = transform(_points(seen.pixels[..., 0], seen.pixels[..., 1], d, seen.intrinsics), seen.motion)[..., 2]
     return np.where((d > 0) & (moved > 0), moved, 0)
+
+# %% ../../nbs/bench/geometry.ipynb #89321ec8
+def carried_over(
+    prediction: ArrayLike, # (H, W), for the frame before
+    before: Sample, # that frame
+    after: Sample, # the next one
+    warp: Callable[[ArrayLike, Correspondence], Array], # `warp_depth` or `warp_labels`
+) -> tuple[Array, bool]: # (H, W), and whether the camera's motion was taken out
+    "A prediction for the frame before as the frame after would have it; as it is where the camera's motion is not known."
+    if missing_geometry(before, after) is not None: return np.asarray(prediction), False
+    return warp(prediction, correspond(before, after)), True
 
 # %% ../../nbs/bench/geometry.ipynb #f84b9f33
 def _label_edges(labels: Array) -> Array:

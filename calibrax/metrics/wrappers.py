@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import MetricError
-from .arrays import aligned, as_array
+from .arrays import aligned, as_array, class_labels
 from .bootstrap import BootstrapMetric
 from .composition import MetricCollection, streaming_of
 from .compilation import Compiled
 from .declarations import MetricEntry, MetricInputs
 from .named import AnyMetric, NamedValues, entry_of
 from .plotting import MetricPlotMixin
-from .rows import row_largest
 from .stateful import StatefulMetric, _set_raw
 from .streaming import State, StreamingMetric
 from .tracking import MetricTracker, MinMaxTracker
@@ -135,8 +134,8 @@ class ClasswiseWrapper(_Groups):
 Transform: TypeAlias = str | Callable[[Any], Any]
 
 def _argmax(values: jax.Array) -> jax.Array:
-    largest, place = row_largest(jnp.asarray(values))
-    return jnp.where(jnp.isnan(largest), -1, place)
+    place, known = class_labels(values, scores=True)
+    return jnp.where(known, place, -1)
 
 @dataclass(frozen=True)
 class _From:

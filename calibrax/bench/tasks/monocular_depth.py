@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..configuration import BenchConfig
-from ..geometry import Array, correspond, missing_geometry, warp_depth
-from ..metrics import MetricCalculator, check_same_shape, register_calculator
+from ..geometry import Array, carried_over, warp_depth
+from ..metrics import MetricCalculator, check_prediction_shape, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, TemporalScore
 from ..scenes import SPLITS, scene_dataset
@@ -40,7 +40,7 @@ def _checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
     "Both as floats; raises `MetricError` for a prediction that is no depth map of the truth's shape"
     p, t = np.asarray(prediction), np.asarray(truth)
     if p.dtype.kind not in 'fiu': raise MetricError(f'a depth map holds numbers, and this prediction {p.dtype}', hint='return metres as floats')
-    check_same_shape(p, t, 'true depth', hint='return one depth for each pixel: resize it in the output adapter, e.g. output=ResizeToInput()')
+    check_prediction_shape(p, t, 'true depth', hint='return one depth for each pixel: resize it in the output adapter, e.g. output=ResizeToInput()')
     if bad := int(p.size - np.isfinite(p).sum()): raise MetricError(f'the prediction has {bad} value{"s"*(bad != 1)} that {"are" if bad != 1 else "is"} not finite', hint='use 0 where the model cannot tell')
     return p.astype(np.float64), t.astype(np.float64)
 
@@ -100,9 +100,8 @@ def depth_stability(
     sample_after: Sample, # the frame after
 ) -> TemporalScore: # between 0 and 1; without a value where there is nothing to compare
     "How well two predictions of consecutive frames agree once the camera's motion is taken out."
-    p, q = np.asarray(before, float), np.asarray(after, float)
-    compensated = missing_geometry(sample_before, sample_after) is None
-    if compensated: p = warp_depth(p, correspond(sample_before, sample_after))
+    q = np.asarray(after, float)
+    p, compensated = carried_over(np.asarray(before, float), sample_before, sample_after, warp_depth)
     if p.shape != q.shape: return TemporalScore(value=None, compensated=compensated, reason=f'the frames have the shapes {p.shape} and {q.shape}')
     both = (p > 0) & (q > 0)
     if not both.any(): return TemporalScore(value=None, compensated=compensated, reason='no pixel has a predicted depth above 0 in both frames')

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..configuration import BenchConfig
-from ..geometry import Array, correspond, dilate, edge_agreement, missing_geometry, warp_labels
-from ..metrics import MetricCalculator, check_same_shape, register_calculator
+from ..geometry import Array, carried_over, dilate, edge_agreement, warp_labels
+from ..metrics import MetricCalculator, check_prediction_shape, register_calculator
 from ..models import BenchmarkableModel, from_flax, from_function, register_model
 from ..samples import Sample, TemporalScore
 from ..scenes import SPLITS, scene_dataset
@@ -34,7 +34,7 @@ def _checked(prediction: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
     "Both as integers; raises `MetricError` for a prediction that is no map of instances of the truth's shape"
     p, t = np.asarray(prediction), np.asarray(truth)
     if p.dtype.kind not in 'iub': raise MetricError(f'a map of instances holds whole numbers, and this prediction {p.dtype}', hint='return integers, 0 where no thing is: compare probabilities with a threshold, and number the pieces')
-    check_same_shape(p, t, 'true mask', hint="return one number for each pixel: resize it in the output adapter, e.g. output=ResizeToInput(method='nearest')")
+    check_prediction_shape(p, t, 'true mask', hint="return one number for each pixel: resize it in the output adapter, e.g. output=ResizeToInput(method='nearest')")
     p, t = p.astype(np.int64), t.astype(np.int64)
     if (p < 0).any(): raise MetricError(f'the prediction has instances below 0, such as {p.min()}', hint='use 0 where no thing is')
     return p, t
@@ -111,9 +111,8 @@ def mask_stability(
     sample_after: Sample, # the frame after
 ) -> TemporalScore: # between 0 and 1; without a value where there is nothing to compare
     "How well the instances of two consecutive frames agree, by number, once the camera's motion is taken out."
-    p, q = np.asarray(before), np.asarray(after)
-    compensated = missing_geometry(sample_before, sample_after) is None
-    if compensated: p = warp_labels(p, correspond(sample_before, sample_after))
+    q = np.asarray(after)
+    p, compensated = carried_over(before, sample_before, sample_after, warp_labels)
     if p.shape != q.shape: return TemporalScore(value=None, compensated=compensated, reason=f'the frames have the shapes {p.shape} and {q.shape}')
     known = p >= 0
     p, q = p[known], q[known]
