@@ -102,6 +102,19 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, 'killpg'), reason='needs signals')
+def test_a_kill_while_the_command_is_being_started_does_not_lose_it(tmp_path, monkeypatch):
+    import signal, subprocess
+    started, start = [], subprocess.Popen
+    def killed_meanwhile(*args, **named):
+        started.append(start(*args, **named))
+        signal.raise_signal(signal.SIGTERM)     # before the caller knows its process
+        return started[-1]
+    monkeypatch.setattr(subprocess, 'Popen', killed_meanwhile)
+    with pytest.raises(SystemExit) as e: Workload(command='sleep 60').measure(tmp_path)
+    assert e.value.code == 128 + signal.SIGTERM and started[0].poll() == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, 'killpg'), reason='needs signals')
 def test_a_killed_measurement_takes_its_command_along(tmp_path):
     "SIGTERM of a cancelled job ends what was started too, and the program that has a handler of its own keeps it"
     import signal, subprocess

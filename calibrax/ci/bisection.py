@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.assessment import AssessedChange, Policy, assess
 from ..analysis.regression import Verdict, checked_threshold, percent_text
 from .ancestry import _commits, _complaint, _git
-from .commits import CommitRound, Worktree, _foreign, _in_turns, _left_out, _orders, _uncommitted, _undisturbed, _value, worktree
+from .commits import CommitRound, Worktree, _foreign, _in_turns, _left_out, _orders, _uncommitted, _value, worktree
 from .culprits import _RATES, _Memory, _outcome, _Range, _Search
-from .measuring import Workload, _checked_count, _progress, _tidy
+from .measuring import Workload, _checked_count, _progress, _tidy, _undisturbed
 from ..core.display import Table, format_quantity
 from ..core.errors import CalibraxError, ConfigError, ProfilingError
 from ..core.models import MetricDef, Point, Run

@@ -11,7 +11,6 @@ import html
 import os
 import random
 import shutil
-import signal
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.assessment import Assessment, AssessedChange, Policy, assess
 from ..analysis.regression import Regressions, Verdict
 from .ancestry import _commits, _complaint, _git
-from .measuring import _KILLS, Workload, _checked_count, _handling, _progress, _tidy
+from .measuring import Workload, _checked_count, _progress, _tidy, _undisturbed
 from ..core.display import Table
 from ..core.errors import ConfigError
 from ..core.models import MetricDef, Run
@@ -43,13 +42,6 @@ class Worktree:
     def python_path(self) -> list[Path]: # `src`, if there is one, and the top folder
         "Folders that Python has to search first, so that an editable install of the project does not win over the commit."
         return [p for p in (self.root/'src', self.root) if p.is_dir()]
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    "Let Ctrl-C and kills wait until the block is through: a checkout that is cut off leaves a lock and half a tree"
-    came: list[int] = []
-    with _handling([signal.SIGINT, *_KILLS], lambda n, _: came.append(n)): yield
-    for n in came[:1]: signal.raise_signal(n)
 
 @contextlib.contextmanager
 def worktree(

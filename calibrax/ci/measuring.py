@@ -44,6 +44,14 @@ def _tidy() -> 'contextlib.AbstractContextManager[None]':
     "A polite kill ends the block with an exception, so that it tidies up after itself, unless the program has plans of its own for it"
     return _handling([n for n in _KILLS if signal.getsignal(n) is signal.SIG_DFL], lambda n, _: sys.exit(128 + n))
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    "Let Ctrl-C and kills wait until the block is through: a process that is just started would be lost, a checkout leave half a tree"
+    came: list[int] = []
+    with _handling([signal.SIGINT, *_KILLS], lambda n, _: came.append(n)): yield
+    for n in came[:1]: signal.raise_signal(n)
+
+# %% ../../nbs/ci/measuring.ipynb #02230c0c
 def _kill(process: 'subprocess.Popen[bytes]') -> None:
     "End a process and all that it started"
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -69,17 +77,20 @@ def _run_process(command: str | Sequence[str], folder: str | os.PathLike[str], e
     with _tidy(), tempfile.TemporaryDirectory(prefix='calibrax-') as place:
         output = Path(place)/'output'
         with open(output, 'wb') as out:
-            try: process = subprocess.Popen(command, shell=isinstance(command, str), cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out,
-                                            stderr=subprocess.STDOUT, start_new_session=True)
+            process: subprocess.Popen[bytes] | None = None
+            try:
+                with _undisturbed():
+                    process = subprocess.Popen(command, shell=isinstance(command, str), cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=out,
+                                               stderr=subprocess.STDOUT, start_new_session=True)
+                status = process.wait(timeout)
             except OSError as e:
                 raise ProfilingError(f'{what}: cannot start {shown}: {e.strerror}', hint='look at the command', details={'command': shown}) from None
-            try: status = process.wait(timeout)
             except subprocess.TimeoutExpired:
-                _kill(process)
+                if process: _kill(process)
                 raise ProfilingError(f'{what}: {shown} took longer than {timeout:g} s and was ended\n{_last_lines(output)}'.rstrip(),
                                      hint='allow more time: --timeout, in Python timeout=', details={'command': shown, 'timeout': timeout}) from None
             except BaseException:
-                _kill(process)
+                if process: _kill(process)
                 raise
         if status:
             raise ProfilingError(f'{what}: {shown} {_ending(status)}\n{_last_lines(output)}'.rstrip(), hint='run the command by hand in that folder and commit',
