@@ -26,7 +26,7 @@ from ...core.models import MetricDirection
 from ..arrays import check_same_shape, class_labels, floating, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties
-from ..kernels import bin_index, binned_count, binned_sum, order
+from ..kernels import binned_count, binned_sum, edges_passed, order, sorted_values, unit_bin_index
 from ..numerics import safe_root
 from ..reduction import average_classes, check_choice, divide
 from ..registry import pure_metric
@@ -168,7 +168,7 @@ def bin_statistics(
     "Sums over bins of equal width: what all calibration errors share."
     _check_bins(num_bins)
     c, hit, known, w = _confidences(predictions, targets, mask, weights)
-    sums = _sums(bin_index(c, jnp.asarray(_edges(num_bins), c.dtype)), known & (c >= 0) & (c <= 1), c - hit, hit, w, num_bins)
+    sums = _sums(unit_bin_index(c, num_bins), known & (c >= 0) & (c <= 1), c - hit, hit, w, num_bins)
     squares = jnp.sum(jnp.square(c - hit) if w is None else jnp.square(c - hit)*w)
     return {**sums, 'total': _total(w, c), 'squares': squares}
 
@@ -328,23 +328,33 @@ def brier_decomposition(
     return _parts(bin_statistics(predictions, targets, num_bins=num_bins, mask=mask, weights=weights))
 
 # %% ../../../nbs/metrics/functional/calibration.ipynb #fa6a53a2
+def _borders(c: jax.Array, w: jax.Array | None, num_bins: int) -> tuple[jax.Array, jax.Array]:
+    "How many samples lie before each border between bins, and the confidence that lies at it"
+    if w is None: ranked, reached = sorted_values(c), None
+    else: ranked, reached = c[places := order(c)], jnp.cumsum(w[places])
+    return _borders_among(ranked, reached, num_bins=num_bins)
+
 @partial(jax.jit, static_argnames='num_bins')
-def _equal_counts(c: jax.Array, hit: jax.Array, known: jax.Array, w: jax.Array | None, places: jax.Array, *, num_bins: int) -> _Sums:
-    n, ranked = len(c), c[places]
-    gap = ranked - hit[places]
-    size = None if w is None else w[places]
-    reached = None if size is None else jnp.cumsum(size)
-    total: Any = n if reached is None else reached[-1]
+def _borders_among(ranked: jax.Array, reached: jax.Array | None, *, num_bins: int) -> tuple[jax.Array, jax.Array]:
+    total: Any = len(ranked) if reached is None else reached[-1]
     k = jnp.arange(num_bins + 1)
     border = k*(total//num_bins) + jnp.minimum(k, total - total//num_bins*num_bins)
-    place = jnp.clip(border - 1 if reached is None else jnp.searchsorted(reached, border), 0, n - 1)
-    start, end = (jnp.searchsorted(ranked, ranked[place], side=side) for side in ('left', 'right')) # of the ties at each border
-    def upto(x: jax.Array) -> jax.Array: return x if reached is None else jnp.where(x > 0, reached[x - 1], 0)
-    share = divide(border - upto(start), upto(end) - upto(start))
-    cuts = jnp.sort(jnp.concatenate((start, end)))
-    pieces = jnp.cumsum(binned_sum(jnp.searchsorted(cuts, jnp.arange(n), side='right', method='compare_all'), gap if size is None else gap*size, len(cuts) + 1))
-    low, high = (pieces[jnp.searchsorted(cuts, x, method='compare_all')] for x in (start, end))
-    return {'weight': jnp.diff(border), 'gap': jnp.diff(low + share*(high - low)), 'total': jnp.asarray(total, c.dtype), 'unfit': _unfit(known & (c >= 0) & (c <= 1), w)}
+    place = border - 1 if reached is None else jnp.searchsorted(reached, border)
+    return border, ranked[jnp.clip(place, 0, len(ranked) - 1)]
+
+@jax.jit
+def _between(c: jax.Array, hit: jax.Array, known: jax.Array, w: jax.Array | None, border: jax.Array, at: jax.Array) -> _Sums:
+    "Sums between borders; of the samples that lie at one, each side gets its share"
+    def place(x: jax.Array) -> jax.Array: return edges_passed(x, at) + edges_passed(x, at, side='left') # grows with x, and is another one between borders than at them
+    pieces, length = place(c), 2*len(at) + 1
+    def below(x: jax.Array) -> tuple[jax.Array, jax.Array]: # of sums by pieces, before and with those at each border
+        up_to = jnp.cumsum(x)
+        return up_to[place(at) - 1], up_to[place(at)]
+    gap = c - hit
+    start, end = below(binned_count(pieces, length) if w is None else binned_sum(pieces, w, length))
+    low, high = below(binned_sum(pieces, gap if w is None else gap*w, length))
+    share = jnp.clip(divide(border - start, end - start), 0, 1)
+    return {'weight': jnp.diff(border), 'gap': jnp.diff(low + share*(high - low)), 'total': _total(w, c), 'unfit': _unfit(known & (c >= 0) & (c <= 1), w)}
 
 def equal_count_statistics(
     predictions: ArrayLike, # probabilities of class 1 like the targets, or of all classes with one axis more
@@ -358,7 +368,7 @@ def equal_count_statistics(
     _check_bins(num_bins)
     c, hit, known, w = _confidences(predictions, targets, mask, weights)
     if not c.size: return {'weight': jnp.zeros(num_bins), 'gap': jnp.zeros(num_bins), 'total': jnp.zeros(()), 'unfit': jnp.int32(0)}
-    sums: _Sums = _equal_counts(c, hit, known, w, order(c), num_bins=num_bins)
+    sums: _Sums = _between(c, hit, known, w, *_borders(jax.lax.stop_gradient(c), w, num_bins))
     return sums
 
 # %% ../../../nbs/metrics/functional/calibration.ipynb #7b5bc0e0
@@ -399,7 +409,7 @@ def class_bin_statistics(
     if w is not None: p = jnp.where(w != 0, p, 0)
     classes = jnp.arange(p.shape[-1])
     labels, known = class_labels(t, p.shape[-1])
-    place = bin_index(p, jnp.asarray(_edges(num_bins), p.dtype))
+    place = unit_bin_index(p, num_bins)
     fits = (place >= 0) & known[..., None]
     hit = (labels[..., None] == classes).astype(jnp.int32)
     sums = _sums(classes*num_bins + place, fits, p - hit, hit, w, len(classes)*num_bins)

@@ -25,7 +25,7 @@ from ..arrays import as_array, check_same_shape, floating
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature
 from .distance import euclidean_distances, manhattan_distances
-from ..kernels import order
+from ..kernels import order, sorted_values
 from ..numerics import safe_norm, safe_root
 from ..reduction import check_choice, divide
 from ..registry import pure_metric, register_metric
@@ -429,15 +429,12 @@ def _projected(x: jax.Array, y: jax.Array, key: jax.Array, num_projections: int)
     first, second = (jnp.matmul(directions, (z - middle).T, precision='highest') for z in (x, y))
     return first, second
 
-@jax.jit
-def _taken_along(values: jax.Array, places: jax.Array) -> jax.Array: return jnp.take_along_axis(values, places, axis=-1)
-
 def _sorted_slices(x: ArrayLike, y: ArrayLike, *, key: jax.Array, num_projections: int = SLICED_WASSERSTEIN_PROJECTIONS) -> dict[str, jax.Array]:
     if num_projections < 1: raise MetricError(f'num_projections must be at least 1, got {num_projections}', hint=f'the default is {SLICED_WASSERSTEIN_PROJECTIONS}')
     a, b = _vectors(x, y)
     dtype = jnp.promote_types(a.dtype, b.dtype)
     p, q = _projected(a.astype(dtype), b.astype(dtype), key, num_projections)
-    return {'x': _taken_along(p, order(jax.lax.stop_gradient(p))), 'y': _taken_along(q, order(jax.lax.stop_gradient(q)))}
+    return {'x': sorted_values(p), 'y': sorted_values(q)}
 
 def _mean_power(sorted_slices: Mapping[str, jax.Array], *, p: float = 2.0) -> jax.Array:
     if not p >= 1: raise MetricError(f'p must be at least 1, got {p}', hint='1 and 2 are usual')

@@ -23,7 +23,7 @@ from ...core.models import MetricDirection
 from ..arrays import floating, paired, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties, MetricSignature, adding, mean_of, mean_of_sums
-from ..kernels import centered, order as order_of, sorts_on_host
+from ..kernels import centered, order as order_of, sorted_values, sorts_on_host
 from ..moments import MEANS, apart, error_moments, merge_moments, total
 from ..numerics import safe_norm, safe_root
 from ..reduction import Reduction, check_choice, divide, reduce_values
@@ -642,7 +642,7 @@ def _sorted_members(predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike 
     if m < 2: raise MetricError(f'an ensemble needs 2 members at least, found {m}', hint='with one member the score is the mean absolute error: use mae')
     w = sample_weights(y.shape, mask, weights)
     d = x - y[:, None] if w is None else jnp.where(w[:, None] != 0, x, 1) - jnp.where(w != 0, y, 1)[:, None]
-    return jnp.take_along_axis(d, order_of(jax.lax.stop_gradient(d)), axis=-1), w
+    return sorted_values(d), w
 
 @jax.jit
 def _scored(members: jax.Array) -> jax.Array:
