@@ -215,7 +215,7 @@ def brute(p, t, spacing=None):
     p, t = outline(p), outline(t)
     return scipy.ndimage.distance_transform_edt(~t, sampling=spacing)[p], scipy.ndimage.distance_transform_edt(~p, sampling=spacing)[t]
 
-@pytest.mark.parametrize('percentile,spacing', [(None, None), (95, (1.5, .5)), (33.3, None), (0, None)])
+@pytest.mark.parametrize('percentile,spacing', [(None, None), (95, (1.5, .5)), (33.3, None), (0, None), (50, None), (100, (1.5, .5))])
 def test_hausdorff_equals_scipy(spacing, percentile):
     pairs = [(disc(20, 20, 8), disc(25, 18, 7)), (disc(3, 3, 6), disc(40, 30, 1)), (disc(20, 20, 0), disc(20, 20, 15)), (masks(14, 1, 2, (40, 50))[0][0], masks(15, 1, 2, (40, 50))[0][0])]
     p, t = (np.stack(x) for x in zip(*pairs))

@@ -127,13 +127,19 @@ def average_ranks(
     return jnp.put_along_axis(jnp.zeros(indices.shape, jnp.float32), indices, (first + last)/2 + 1, axis=-1, inplace=False)
 
 # %% ../../nbs/metrics/kernels.ipynb #0ed6cb87
+def _place(index: jax.Array, inside: jax.Array, length: int) -> tuple[jax.Array, int]:
+    "Where each element is added, and how many places that takes"
+    spare = 64 if jax.default_backend() == 'cpu' else 0
+    return jnp.where(inside, index, length + jnp.arange(index.size) % 64), length + spare
+
 def binned_count(
     index: jax.Array, # int, any shape; what is outside of 0 … length-1 is left out
     length: int, # number of bins
 ) -> jax.Array: # int32, shape (length,)
     "How many indices fall into each bin."
     index = index.reshape(-1)
-    return jnp.zeros(length, jnp.int32).at[jnp.where(index < 0, length, index)].add(1, mode='drop')
+    place, places = _place(index, (index >= 0) & (index < length), length)
+    return jnp.zeros(places, jnp.int32).at[place].add(1, mode='drop')[:length]
 
 def binned_sum(
     index: jax.Array, # int, any shape; what is outside of 0 … length-1 is left out
@@ -144,8 +150,8 @@ def binned_sum(
     index, values = index.reshape(-1), floating(values).reshape(-1)
     blocks = max(1, min(128, index.size//512, 2**22//max(1, length)))
     block = jnp.arange(index.size) % blocks
-    place = jnp.where((index < 0) | (index >= length), blocks*length, block*length + index)
-    return jnp.zeros(blocks*length, values.dtype).at[place].add(values, mode='drop').reshape(blocks, length).sum(0)
+    place, places = _place(block*length + index, (index >= 0) & (index < length), blocks*length)
+    return jnp.zeros(places, values.dtype).at[place].add(values, mode='drop')[:blocks*length].reshape(blocks, length).sum(0)
 
 # %% ../../nbs/metrics/kernels.ipynb #2a0c521f
 def pair_counts(

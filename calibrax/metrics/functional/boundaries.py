@@ -9,6 +9,7 @@ __all__ = ['mask_boundary', 'distance_to_mask', 'boundary_counts', 'boundary_f_s
            'recognition_quality']
 
 # %% ../../../nbs/metrics/functional/boundaries.ipynb #9e015b40
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -96,9 +97,9 @@ def _distances(points: jax.Array, steps: tuple[float, ...], asked: jax.Array | b
     for axis in range(first + 1, points.ndim): d = _along(d, axis, steps[axis - first], asked if axis == last else True, limit)
     return jnp.sqrt(d)
 
-def _to_the_other(two: jax.Array, steps: tuple[float, ...], limit: float = math.inf) -> jax.Array:
+def _to_the_other(two: jax.Array, steps: tuple[float, ...]) -> jax.Array:
     "Of two boundaries, the distance of the pixels of each to the other"
-    found: jax.Array = jax.lax.map(lambda pair: _distances(pair[1], steps, pair[0], limit), (two, two[::-1])) # one after the other: half the memory
+    found: jax.Array = jax.lax.map(lambda pair: _distances(pair[1], steps, pair[0]), (two, two[::-1])) # one after the other: half the memory
     return found
 
 # %% ../../../nbs/metrics/functional/boundaries.ipynb #52a3c780
@@ -124,6 +125,28 @@ def distance_to_mask(
     steps, space = _spacing(spacing, spatial_axes), inside.shape[inside.ndim - spatial_axes:]
     if not inside.size: return jnp.zeros(inside.shape, jnp.float32)
     return _over_images(lambda points: _distances(points, steps), (inside.reshape(-1, *space),)).reshape(inside.shape)
+
+# %% ../../../nbs/metrics/functional/boundaries.ipynb #407210c2
+_MOST_PLACES = 100
+
+def _around(space: tuple[int, ...], steps: tuple[float, ...], reach: float) -> list[tuple[int, ...]] | None:
+    "Offsets to the pixels within reach; None where they are many"
+    far = [min(int(reach/step), n - 1) for n, step in zip(space, steps)]
+    if math.prod(2*k + 1 for k in far) > 4*_MOST_PLACES: return None
+    found = [o for o in itertools.product(*(range(-k, k + 1) for k in far)) if sum((k*step)**2 for k, step in zip(o, steps)) <= reach**2]
+    return found if len(found) <= _MOST_PLACES else None
+
+def _within(points: jax.Array, steps: tuple[float, ...], reach: float, asked: jax.Array | bool = True) -> jax.Array:
+    "Whether a point lies within reach of each pixel; right where it is asked"
+    first = points.ndim - len(steps)
+    space = points.shape[first:]
+    offsets = _around(space, steps, reach)
+    if offsets is None: return _distances(points, steps, asked, reach) <= reach
+    most = [max(o[a] for o in offsets) for a in range(len(steps))]
+    wide = jnp.pad(points, [(0, 0)]*first + [(k, k) for k in most])
+    near = jnp.zeros(points.shape, bool)
+    for o in offsets: near |= wide[(..., *(slice(m + k, m + k + n) for m, k, n in zip(most, o, space)))]
+    return near
 
 # %% ../../../nbs/metrics/functional/boundaries.ipynb #80928dbf
 def _images(predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None, axes: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -189,11 +212,10 @@ def boundary_counts(
     _check_reach(tolerance, 'tolerance')
     steps, space = _spacing(spacing, spatial_axes), tuple(range(-spatial_axes, 0))
     def count(p: jax.Array, t: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
-        p, t = (_boundary(x, counted, spatial_axes) for x in (p, t))
+        p, t = jax.lax.optimization_barrier(tuple(_boundary(x, counted, spatial_axes) for x in (p, t)))     # type: ignore[no-untyped-call] # made once
         reach = tolerance*(1 + 1e-6)
-        own = jnp.stack((p, t))
-        close = own & (_to_the_other(own, steps, reach) <= reach)
-        return {k: jnp.sum(v, axis=space, dtype=jnp.float32) for k, v in (('predicted', p), ('target', t), ('close_predicted', close[0]), ('close_target', close[1]))}
+        close = {'close_predicted': p & _within(t, steps, reach, p), 'close_target': t & _within(p, steps, reach, t)}
+        return {k: jnp.sum(v, axis=space, dtype=jnp.float32) for k, v in {'predicted': p, 'target': t, **close}.items()}
     return _counted(count, predictions, targets, mask, weights, spatial_axes, num_classes, average, aggregation)
 
 def _counted(count: Callable[..., dict[str, jax.Array]], predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, weights: ArrayLike | None,
@@ -283,7 +305,7 @@ def normalized_surface_dice(
 def _rim(inside: jax.Array, counted: jax.Array, steps: tuple[float, ...], width: float) -> jax.Array:
     "Pixels of a mask at most so far from its outside, beyond the border of the image too"
     outside = jnp.pad(counted & ~inside, [(0, 0)]*(inside.ndim - len(steps)) + [(1, 1)]*len(steps), constant_values=True)
-    near = _distances(outside, steps, True, width) <= width
+    near = _within(outside, steps, width)
     return inside & counted & near[(..., *(slice(1, -1),)*len(steps))]
 
 @compiled(inputs=MetricInputs.MASKS)
@@ -342,20 +364,24 @@ def boundary_iou(
     return _boundary_iou(counts, average=average, include_background=include_background, empty=empty, absent=absent)
 
 # %% ../../../nbs/metrics/functional/boundaries.ipynb #bf2bb34e
+_DIGITS = ((21, 10), (11, 10), (0, 11)) # of 31 bits: where each begins, and how many it has
+
 def _percentile(d: jax.Array, own: jax.Array, percentile: float) -> jax.Array:
-    "Percentile of the distances of some pixels, between neighbours by interpolation; found by halving the range, without sorting"
-    place = percentile/100*(jnp.sum(own) - 1).astype(jnp.float32)
-    k = jnp.floor(place).astype(jnp.int32)
-    bits = jax.lax.bitcast_convert_type(jnp.where(own, d, jnp.inf).astype(jnp.float32), jnp.int32) # in the order of the numbers, since none is negative
-    def halve(_: int, span: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = span
-        middle = low + (high - low)//2
-        enough = jnp.sum(bits <= middle) > k
-        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
-    found, _ = jax.lax.fori_loop(0, 31, halve, (0*k, 0*k + jax.lax.bitcast_convert_type(jnp.float32(jnp.inf), jnp.int32)))
+    "Percentile of some of the distances in each row, between neighbours by interpolation; found digit by digit, without sorting"
+    place = percentile/100*(jnp.sum(own, axis=1) - 1).astype(jnp.float32)
+    left = jnp.floor(place).astype(jnp.int32) # how many smaller ones are still to be counted off
+    bits = jax.lax.bitcast_convert_type(d, jnp.int32) # in the order of the numbers, since none is negative
+    n, found, alike, rows = len(d), jnp.zeros_like(left), left, jnp.arange(len(d))[:, None]
+    for low, width in _DIGITS:
+        inside, digit, most = own & (bits >> (low + width) == found[:, None]), bits >> low & 2**width - 1, 2**width - 1
+        counts = binned_count(jnp.where(inside, rows << width | digit, -1), n << width).reshape(n, -1)
+        up_to = jnp.cumsum(counts, axis=1)
+        chosen = jnp.minimum(jnp.sum(up_to <= left[:, None], axis=1), most)
+        alike = counts[rows[:, 0], chosen]
+        left, found = left - (up_to[rows[:, 0], chosen] - alike), found << width | chosen
     below = jax.lax.bitcast_convert_type(found, jnp.float32)
-    above = jnp.where(jnp.sum(bits <= found) > k + 1, below, jnp.min(jnp.where(own & (bits > found), d, jnp.inf)))
-    return jnp.where(place > k, below + (place - k)*(above - below), below)
+    above = jnp.where(left + 1 < alike, below, jnp.min(jnp.where(own & (bits > found[:, None]), d, jnp.inf), axis=1))
+    return jnp.where(place > jnp.floor(place), below + (place - jnp.floor(place))*(above - below), below)
 
 @compiled(inputs=MetricInputs.MASKS)
 def surface_distances(
@@ -375,12 +401,12 @@ def surface_distances(
     if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 <= q <= 100: raise MetricError(f'percentile must lie between 0 and 100, found {percentile!r}', hint='95 is usual; None for the largest distance')
     steps, space = _spacing(spacing, spatial_axes), tuple(range(-spatial_axes, 0))
     def measure(p: jax.Array, t: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
-        p, t = (_boundary(x, counted, spatial_axes) for x in (p, t))
+        p, t = jax.lax.optimization_barrier(tuple(_boundary(x, counted, spatial_axes) for x in (p, t)))     # type: ignore[no-untyped-call] # made once
         own = jnp.stack((p, t))
         has_p, has_t = own.any(axis=space)
         there = has_p & has_t
         d = jnp.where(own & there.reshape(there.shape + (1,)*spatial_axes), _to_the_other(own, steps), 0)
-        worse = jnp.max(jax.vmap(jax.vmap(lambda d, own: _percentile(d, own, q)))(d, own), axis=0)
+        worse = jnp.max(_percentile(d.reshape(2*there.size, -1), own.reshape(2*there.size, -1), q).reshape(2, -1), axis=0)
         found = {'largest': jnp.max(d, axis=(0, *space)), 'mean': divide(jnp.sum(d, axis=(0, *space)), jnp.sum(own, axis=(0, *space))), 'percentile': jnp.where(there, worse, 0),
                  'both': there, 'one': has_p ^ has_t, 'neither': ~(has_p | has_t), 'target': has_t}
         return {k: floating(v) for k, v in found.items()}
