@@ -168,9 +168,11 @@ def _picked(x: np.ndarray, low: int, high: int) -> np.ndarray:
 
 def _picked_by_weight(x: np.ndarray, w: np.ndarray, share: float) -> np.ndarray:
     "The same where each number counts as often as its weight says; 0 where none does"
-    x, w = x[w != 0], w[w != 0]
+    counted = np.flatnonzero(w)
+    x, w = x[counted], w[counted]
     if np.isnan(x).any(): return np.full((), np.nan, x.dtype)
     if not x.size: return np.zeros((), x.dtype)
+    if (w == w[0]).all(): return _picked(x, *_places(x.size, share)) # of a mask
     places = np.asarray(order_of(x))
     reached = np.cumsum(w[places], dtype=np.float64)
     low = min(np.searchsorted(reached, share*reached[-1]), x.size - 1)
