@@ -4,7 +4,7 @@
 
 Each library runs a task in a fresh process of its own, with its data made and converted beforehand. The first call is the cold one:
 it compiles. Then the libraries take turns, round by round, so that a machine that gets slower slows all of them; a round is the
-median of a few calls, the figure is the median of the rounds, and the ratio is the median of the ratios by round to the fastest
+median of a few calls after two that do not count (a system takes memory from those who wait), the figure is the median of the rounds, and the ratio is the median of the ratios by round to the fastest
 other library. Memory is what the process needed at its peak beyond what it had with the data in place.
 
 The peers are found in the Python that is running, or in the one given by --peers-python; what is not installed is left out. The
@@ -155,6 +155,7 @@ def worker(library: str, task: str) -> None:
     for line in sys.stdin:
         calls = int(line)
         took = []
+        call(); call()
         for _ in range(calls):
             start = time.perf_counter(); call(); took.append(time.perf_counter() - start)
         say({'warm': median(took), 'memory': max(0, peak_kib() - before)*1024})
