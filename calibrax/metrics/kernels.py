@@ -135,15 +135,19 @@ def _counted(table: jax.Array, index: jax.Array) -> jax.Array:
     place = jnp.where((index >= 0) & (index < length), index, length + jnp.arange(index.size) % _SPARE)
     return table.at[place].add(1, mode='promise_in_bounds')
 
+@jax.jit
+def _counted_by_parts(table: jax.Array, parts: jax.Array) -> jax.Array:
+    return jax.lax.fori_loop(0, len(parts), lambda i, t: _counted(t, parts[i]), table)
+
 def binned_count(
     index: jax.Array, # int, any shape; what is outside of 0 … length-1 is left out
     length: int, # number of bins
 ) -> jax.Array: # int32, shape (length,)
     "How many indices fall into each bin."
     index, table = index.reshape(-1), jnp.zeros(length + _SPARE, jnp.int32)
-    parts = index.size//_PART if jax.default_backend() == 'cpu' else 0
-    if parts: table = jax.lax.fori_loop(0, parts, lambda i, t: _counted(t, jax.lax.dynamic_slice(index, (i*_PART,), (_PART,))), table)
-    return _counted(table, index[parts*_PART:])[:length]
+    whole = index.size - index.size % _PART if jax.default_backend() == 'cpu' else 0
+    if whole: table = _counted_by_parts(table, index[:whole].reshape(-1, _PART))
+    return _counted(table, index[whole:])[:length]
 
 _PADDING = 16 # places between tables for what is left out; without them the same bin of each would fall into the same lines of a cache
 _WIDE = 2**14 # from here on XLA adds up the rows of a matrix 60 times slower than it multiplies
