@@ -27,7 +27,7 @@ from ...core.models import MetricDirection
 from ..arrays import class_labels, floating, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties
-from ..kernels import binned_count, binned_sum, order, sorts_on_host
+from ..kernels import binned_count, binned_sum, order, sorted_values, sorts_on_host
 from ..reduction import Absent, Average, average_classes, check_choice, divide
 from ..registry import pure_metric
 
@@ -76,13 +76,23 @@ _MANY = 2**14 # scores from which on packing is worth a second sort in the progr
 _HALF = 2**30
 _Pair = tuple[jax.Array, jax.Array]
 
-def _packed(scores: jax.Array, labels: jax.Array, least: jax.Array) -> _Pair:
-    "From the largest score to the smallest, each with its label as the last bit of one integer"
+@jax.jit
+def _least_and_fits(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
+    "The bits of the smallest score that is not zero, and whether all scores lie so close that a bit is left over"
+    size = jax.lax.bitcast_convert_type(scores, jnp.int32) & 0x7fffffff
+    most, least = jnp.max(size), jnp.min(jnp.where(size == 0, 0x7f800000, size))
+    return least, (most <= 0x7f800000) & (most - least < _HALF - 1)
+
+@jax.jit
+def _packed(scores: jax.Array, labels: jax.Array, least: jax.Array) -> jax.Array:
+    "Each score with its label as the last bit of one integer, smaller for larger scores"
     bits = jax.lax.bitcast_convert_type(scores, jnp.int32)
     size = bits & 0x7fffffff
     step = jnp.where(size == 0, 0, size - least + 1)
-    words = (jnp.where(bits < 0, _HALF + step, _HALF - step).astype(jnp.uint32) << 1) | labels.astype(jnp.uint32)
-    words = jax.lax.sort(words, is_stable=False)
+    return (jnp.where(bits < 0, _HALF + step, _HALF - step).astype(jnp.uint32) << 1) | labels.astype(jnp.uint32)
+
+@jax.jit
+def _unpacked(words: jax.Array, least: jax.Array) -> _Pair:
     step = (words >> 1).astype(jnp.int32) - _HALF
     size = jnp.where(step == 0, 0, jnp.abs(step) + least - 1)
     return jax.lax.bitcast_convert_type(jnp.where(step > 0, size | jnp.int32(-2**31), size), jnp.float32), (words & 1).astype(jnp.int32)
@@ -93,16 +103,15 @@ def _in_pairs(scores: jax.Array, labels: jax.Array) -> _Pair:
 
 def _sorted_within(scores: jax.Array, labels: jax.Array) -> _Pair:
     "Scores and labels of zero and one from the largest score to the smallest, packed where that loses nothing"
-    size = jax.lax.bitcast_convert_type(scores, jnp.int32) & 0x7fffffff
-    most, least = jnp.max(size), jnp.min(jnp.where(size == 0, 0x7f800000, size))
-    fits = (most <= 0x7f800000) & (most - least < _HALF - 1)
-    pair: _Pair = jax.lax.cond(fits, _packed, lambda s, t, _: _in_pairs(s, t), scores, labels, least)
+    least, fits = _least_and_fits(scores)
+    if sorts_on_host(scores): return _unpacked(sorted_values(_packed(scores, labels, least)), least) if fits else _in_pairs(scores, labels)
+    pair: _Pair = jax.lax.cond(fits, lambda s, t, least: _unpacked(jax.lax.sort(_packed(s, t, least), is_stable=False), least), lambda s, t, _: _in_pairs(s, t), scores, labels, least)
     return pair
 
 # %% ../../../nbs/metrics/functional/curves.ipynb #32f0a48f
 def _in_order(rows: _Counts) -> _Counts:
     s = rows['scores']
-    within = s.ndim == 1 and s.size >= _MANY and s.dtype == jnp.float32 and rows['weights'] is None and not sorts_on_host(s) and jax.default_backend() == 'cpu'
+    within = s.ndim == 1 and s.size >= _MANY and s.dtype == jnp.float32 and rows['weights'] is None and jax.default_backend() == 'cpu'
     counts: _Counts = _to_be_summed(rows['valid'], rows['positive'], *_sorted_within(s, rows['labels']), None) if within else _at_places(rows, order(s, descending=True))
     return counts
 
@@ -120,7 +129,7 @@ def _to_be_summed(valid: jax.Array, positive: jax.Array, s: jax.Array, labels: j
     return {'thresholds': s, 'labels': labels, 'weights': w, 'valid': valid, 'ends': jnp.where(end, places, s.shape[-1]), 'sides': sides}
 
 def _last(ends: jax.Array) -> jax.Array: # the next end from each place on
-    if sorts_on_host(ends): return jnp.asarray(np.minimum.accumulate(np.asarray(ends)[..., ::-1], axis=-1)[..., ::-1])
+    if sorts_on_host(ends): return jnp.asarray(np.ascontiguousarray(np.minimum.accumulate(np.asarray(ends)[..., ::-1], axis=-1)[..., ::-1]))
     return jax.lax.cummin(ends, axis=ends.ndim - 1, reverse=True)
 
 def _running_sum(x: jax.Array) -> jax.Array:
