@@ -270,10 +270,11 @@ def gini(
 def _log_auc(c: _Counts, *, average: Average = 'macro', absent: Absent = 'skip', fpr_range: tuple[float, float] = (0.001, 0.1)) -> jax.Array:
     low, high = fpr_range
     if not 0 < low < high <= 1: raise MetricError(f'fpr_range goes from above 0 to at most 1, not {fpr_range}', hint='e.g. fpr_range=(0.001, 0.1)')
-    fpr, tpr = _rates(c)
+    fpr, tpr = jax.lax.optimization_barrier(_rates(c))  # type: ignore[no-untyped-call] # made once, not for both ends of each step
     x0, y0, slope = fpr[..., :-1], tpr[..., :-1], divide(jnp.diff(tpr), jnp.diff(fpr))
     inside = jnp.clip(fpr, low, high)
-    area = (y0 - slope*x0)*jnp.diff(jnp.log(inside)) + slope*jnp.diff(inside)
+    step = jnp.diff(inside)
+    area = (y0 - slope*x0)*jnp.log1p(step/inside[..., :-1]) + slope*step
     return _over_classes(jnp.sum(area, axis=-1)/math.log(high/low), c, average, absent)
 
 @pure_metric('log_auc', domain='classification', inputs=MetricInputs.SCORES, direction=MetricDirection.HIGHER, bounds=(0, 1), properties=_RANKING,
