@@ -230,6 +230,16 @@ def test_half_precision_is_summed_in_single(entry, half):
     assert all(x.dtype != half for x in jax.tree.leaves(value))
 
 
+def double_precision(): return jax.enable_x64(True) if hasattr(jax, 'enable_x64') else jax.experimental.enable_x64()
+
+@pytest.mark.filterwarnings('error:scatter inputs have incompatible types')
+@that(lambda e: True)
+def test_double_precision_gives_the_same(entry):
+    arrays = inputs(entry)
+    with double_precision(): value = jax.device_get(call(entry, *[a.astype(np.float64) if real(a) else a.astype(np.int64) for a in arrays]))
+    same(value, call(entry, *arrays), max(entry.tolerance, 2e-4), 1e-5)
+
+
 FLAT = (Kind.VALUES, Kind.NON_NEGATIVE, Kind.POSITIVE, Kind.VECTORS, Kind.PAIRED_SERIES, Kind.DATA, Kind.SAMPLES_1D, Kind.SCORES, Kind.PROBABILITIES)
 
 @pytest.mark.parametrize('n', [24, 300_000], ids=['few', 'many'])

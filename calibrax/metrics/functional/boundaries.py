@@ -368,7 +368,7 @@ _DIGITS = ((21, 10), (11, 10), (0, 11)) # of 31 bits: where each begins, and how
 
 def _percentile(d: jax.Array, own: jax.Array, percentile: float) -> jax.Array:
     "Percentile of some of the distances in each row, between neighbours by interpolation; found digit by digit, without sorting"
-    place = percentile/100*(jnp.sum(own, axis=1) - 1).astype(jnp.float32)
+    d, place = d.astype(jnp.float32), percentile/100*(jnp.sum(own, axis=1) - 1).astype(jnp.float32)
     left = jnp.floor(place).astype(jnp.int32) # how many smaller ones are still to be counted off
     bits = jax.lax.bitcast_convert_type(d, jnp.int32) # in the order of the numbers, since none is negative
     n, found, alike, rows = len(d), jnp.zeros_like(left), left, jnp.arange(len(d))[:, None]
@@ -376,7 +376,7 @@ def _percentile(d: jax.Array, own: jax.Array, percentile: float) -> jax.Array:
         inside, digit, most = own & (bits >> (low + width) == found[:, None]), bits >> low & 2**width - 1, 2**width - 1
         counts = binned_count(jnp.where(inside, rows << width | digit, -1), n << width).reshape(n, -1)
         up_to = jnp.cumsum(counts, axis=1)
-        chosen = jnp.minimum(jnp.sum(up_to <= left[:, None], axis=1), most)
+        chosen = jnp.minimum(jnp.sum(up_to <= left[:, None], axis=1, dtype=jnp.int32), most)
         alike = counts[rows[:, 0], chosen]
         left, found = left - (up_to[rows[:, 0], chosen] - alike), found << width | chosen
     below = jax.lax.bitcast_convert_type(found, jnp.float32)
@@ -531,7 +531,7 @@ def _segments(pixels: jax.Array, things: Sequence[int], stuffs: Sequence[int], v
     "Of each pixel its class (in the order things, stuffs; -1 for void), its object, whether it is void, and whether it is valid"
     (labels, is_label), (objects, is_object) = class_labels(pixels[..., 0]), class_labels(pixels[..., 1], instances)
     largest = max(*things, *stuffs, 0, 0) + 1
-    table = jnp.full(largest, -1, jnp.int32).at[jnp.array((*things, *stuffs))].set(jnp.arange(len(things) + len(stuffs)))
+    table = jnp.full(largest, -1, jnp.int32).at[jnp.array((*things, *stuffs))].set(jnp.arange(len(things) + len(stuffs), dtype=jnp.int32))
     classes = jnp.where(is_label & (labels < largest), table[jnp.minimum(labels, largest - 1)], -1)
     empty = is_label & (labels == void) if void is not None else jnp.zeros(labels.shape, bool)
     thing = (classes >= 0) & (classes < len(things))

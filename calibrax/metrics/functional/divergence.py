@@ -423,7 +423,7 @@ SLICED_WASSERSTEIN_REGISTRY_SEED = 0 # of the directions that the registry's met
 @partial(jax.jit, static_argnames='num_projections')
 def _projected(x: jax.Array, y: jax.Array, key: jax.Array, num_projections: int) -> tuple[jax.Array, jax.Array]:
     "Both samples along random directions, shape (directions, samples), about a common centre"
-    directions = jax.random.normal(key, (num_projections, x.shape[1]), x.dtype)
+    directions = jax.random.normal(key, (num_projections, x.shape[1]), jnp.float32).astype(x.dtype) # the same for all types
     directions = directions/jnp.linalg.norm(directions, axis=1, keepdims=True)
     middle = jax.lax.stop_gradient(jnp.mean(x, axis=0))
     first, second = (jnp.matmul(directions, (z - middle).T, precision='highest') for z in (x, y))
