@@ -4,8 +4,9 @@
 
 Each library runs a task in a fresh process of its own, with its data made and converted beforehand. The first call is the cold one:
 it compiles. Then the libraries take turns, round by round, so that a machine that gets slower slows all of them; a round is the
-median of a few calls after two that do not count (a system takes memory from those who wait), the figure is the median of the rounds, and the ratio is the median of the ratios by round to the fastest
-other library. Memory is what the process needed at its peak beyond what it had with the data in place.
+median of a few calls, after two that do not count since a system takes memory from those who wait. The figure is the median of the
+rounds, and the ratio is the median of the ratios by round to the fastest other library. Memory is what the process needed at its
+peak beyond what it had with the data in place.
 
 The peers are found in the Python that is running, or in the one given by --peers-python; what is not installed is left out. The
 exit status is 1 when a bar is missed. Nothing else should run on the machine meanwhile."""

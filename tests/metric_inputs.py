@@ -4,6 +4,11 @@ import numpy as np
 
 from calibrax.metrics.declarations import MetricInputs as Kind
 
+def double_precision():
+    "A block in which arrays may have 64 bits; JAX has moved it"
+    return jax.enable_x64(True) if hasattr(jax, 'enable_x64') else jax.experimental.enable_x64()
+
+
 CLASSES, LABELS = 4, 5
 
 

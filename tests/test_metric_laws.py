@@ -15,7 +15,7 @@ from calibrax.core.errors import CalibraxError
 from calibrax.core.models import MetricDirection
 from calibrax.metrics.declarations import MetricInputs as Kind
 from calibrax.metrics.registry import MetricRegistry
-from metric_inputs import grid, inputs, leading, same
+from metric_inputs import double_precision, grid, inputs, leading, same
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*sum to one')      # scikit-learn, of rounded float32 probabilities
 
@@ -229,8 +229,6 @@ def test_half_precision_is_summed_in_single(entry, half):
     same(value, call(entry, *[a.astype(np.float32) if not np.issubdtype(a.dtype, np.integer) else a for a in rounded]), 1e-5)
     assert all(x.dtype != half for x in jax.tree.leaves(value))
 
-
-def double_precision(): return jax.enable_x64(True) if hasattr(jax, 'enable_x64') else jax.experimental.enable_x64()
 
 @pytest.mark.filterwarnings('error:scatter inputs have incompatible types')
 @that(lambda e: True)

@@ -6,6 +6,7 @@ import pytest
 
 from calibrax.core.errors import MetricError
 from calibrax.metrics.plugins import scientific as S
+from metric_inputs import double_precision
 
 Rotation = pytest.importorskip('scipy.spatial.transform').Rotation
 
@@ -102,7 +103,7 @@ def test_a_mirror_image_is_another_shape():
 
 def test_gradient_is_that_of_the_smallest_deviation():
     "The rotation is held fixed, and finite differences, in which it moves, agree"
-    with jax.enable_x64(True):
+    with double_precision():
         a, b, step = cloud(6, 1), cloud(6, 2), 1e-5
         got = np.asarray(jax.grad(lambda x: S.aligned_rmsd(x, b))(jnp.asarray(a)))
         for i, j in ((0, 0), (3, 2)):

@@ -14,6 +14,7 @@ from calibrax.metrics.declarations import Decomposition
 from calibrax.metrics.functional import classification as C, curves, regression as R, statistical as S
 from calibrax.metrics.stateful import StatefulMetric
 from calibrax.metrics.streaming import streaming, streaming_together
+from metric_inputs import double_precision
 
 RNG = np.random.default_rng(0)
 
@@ -131,7 +132,7 @@ def test_a_decomposition_of_your_own():
 
 
 def test_double_precision_is_kept_with_an_example():
-    with jax.enable_x64(True) if hasattr(jax, 'enable_x64') else jax.experimental.enable_x64():
+    with double_precision():
         metric = streaming('mse')
         state = metric.init(np.zeros(2), np.zeros(2))
         assert jax.tree.leaves(state)[0].dtype == np.float64
@@ -162,7 +163,7 @@ def test_whole_numbers_first_do_not_cut_what_comes_after():
 
 
 def test_double_precision_without_an_example():
-    with jax.enable_x64(True) if hasattr(jax, 'enable_x64') else jax.experimental.enable_x64():
+    with double_precision():
         assert streaming('mse').init()['sums'].pairs.dtype == np.float64
         held = StatefulMetric('roc_auc', capacity=10)
         held.update(1 + 1e-9*np.arange(10), [0, 1]*5)

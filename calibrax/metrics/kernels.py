@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['sort_on', 'sorts_on_host', 'order', 'sorted_values', 'ranked', 'average_ranks', 'binned_count', 'binned_sum',
-           'pair_counts', 'edges_passed', 'bin_index', 'unit_bin_index', 'centered']
+           'pair_counts', 'edges_passed', 'bin_index', 'unit_edges', 'unit_bin_index', 'centered']
 
 # %% ../../nbs/metrics/kernels.ipynb #0ba3b2fa
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def sorted_values(
 ) -> jax.Array: # of the same shape and type
     "The values from the smallest to the largest; NaN comes last."
     x = jnp.asarray(values)
-    return jnp.asarray(np.sort(np.asarray(x), axis=-1)) if sorts_on_host(x) else jnp.sort(x, axis=-1)
+    return jnp.asarray(np.sort(np.asarray(x), axis=-1)) if sorts_on_host(x) else jnp.sort(x, axis=-1, stable=False)
 
 # %% ../../nbs/metrics/kernels.ipynb #6c2bc920
 def _tied_on_host(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,16 +212,23 @@ def _reciprocal(count: int, dtype: Any) -> tuple[float, float]:
     short = scale//count
     return short/scale, (scale - short*count)/(scale*count)
 
+def unit_edges(
+    num_bins: int, # of equal width
+) -> np.ndarray: # float64, shape (num_bins + 1,)
+    "The edges of bins from 0 to 1."
+    return np.arange(num_bins + 1)/num_bins
+
 def unit_bin_index(
     values: ArrayLike, # numbers of any shape
     num_bins: int, # of equal width, from 0 to 1
 ) -> jax.Array: # int32 of the same shape; -1 outside and for NaN
-    "The bin of each value between 0 and 1, as `bin_index` finds it among the edges 0, 1/num_bins, … 1."
+    "The bin of each value between 0 and 1, as `bin_index` finds it among `unit_edges`."
     x = floating(values)
-    if num_bins > _MOST_COMPUTED: return bin_index(x, jnp.asarray(np.arange(num_bins + 1)/num_bins, x.dtype))
+    if num_bins > _MOST_COMPUTED: return bin_index(x, jnp.asarray(unit_edges(num_bins), x.dtype))
     short, rest = (jnp.asarray(part, x.dtype) for part in _reciprocal(num_bins, x.dtype))
+    def edge(i: jax.Array) -> jax.Array: return i*short + i*rest
     i = jnp.floor(x*num_bins)
-    i = i - (x < i*short + i*rest) + (x >= (i + 1)*short + (i + 1)*rest)
+    i = i - (x < edge(i)) + (x >= edge(i + 1))
     return jnp.where((x >= 0) & (x <= 1), jnp.minimum(i, num_bins - 1), -1).astype(jnp.int32)
 
 # %% ../../nbs/metrics/kernels.ipynb #ab022002

@@ -137,8 +137,8 @@ def _around(space: tuple[int, ...], steps: tuple[float, ...], reach: float) -> l
     return found if len(found) <= _MOST_PLACES else None
 
 def _within(points: jax.Array, steps: tuple[float, ...], reach: float, asked: jax.Array | bool = True) -> jax.Array:
-    "Whether a point lies within reach of each pixel; right where it is asked"
-    first = points.ndim - len(steps)
+    "Whether a point lies within reach of each pixel, but for rounding; right where it is asked"
+    first, reach = points.ndim - len(steps), reach*(1 + 1e-6)
     space = points.shape[first:]
     offsets = _around(space, steps, reach)
     if offsets is None: return _distances(points, steps, asked, reach) <= reach
@@ -212,9 +212,8 @@ def boundary_counts(
     _check_reach(tolerance, 'tolerance')
     steps, space = _spacing(spacing, spatial_axes), tuple(range(-spatial_axes, 0))
     def count(p: jax.Array, t: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
-        p, t = jax.lax.optimization_barrier(tuple(_boundary(x, counted, spatial_axes) for x in (p, t)))     # type: ignore[no-untyped-call] # made once
-        reach = tolerance*(1 + 1e-6)
-        close = {'close_predicted': p & _within(t, steps, reach, p), 'close_target': t & _within(p, steps, reach, t)}
+        p, t = (_boundary(x, counted, spatial_axes) for x in (p, t))
+        close = {'close_predicted': p & _within(t, steps, tolerance, p), 'close_target': t & _within(p, steps, tolerance, t)}
         return {k: jnp.sum(v, axis=space, dtype=jnp.float32) for k, v in {'predicted': p, 'target': t, **close}.items()}
     return _counted(count, predictions, targets, mask, weights, spatial_axes, num_classes, average, aggregation)
 
@@ -326,7 +325,7 @@ def rim_counts(
     _check_reach(width, 'width')
     steps, space = _spacing(spacing, spatial_axes), tuple(range(-spatial_axes, 0))
     def count(p: jax.Array, t: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
-        p, t = _rim(jnp.stack((p, t)), counted, steps, width*(1 + 1e-6))
+        p, t = _rim(jnp.stack((p, t)), counted, steps, width)
         return {k: jnp.sum(v, axis=space, dtype=jnp.float32) for k, v in (('intersection', p & t), ('predicted', p), ('target', t))}
     return _counted(count, predictions, targets, mask, weights, spatial_axes, num_classes, average, aggregation)
 
@@ -369,19 +368,20 @@ _DIGITS = ((21, 10), (11, 10), (0, 11)) # of 31 bits: where each begins, and how
 def _percentile(d: jax.Array, own: jax.Array, percentile: float) -> jax.Array:
     "Percentile of some of the distances in each row, between neighbours by interpolation; found digit by digit, without sorting"
     d, place = d.astype(jnp.float32), percentile/100*(jnp.sum(own, axis=1) - 1).astype(jnp.float32)
-    left = jnp.floor(place).astype(jnp.int32) # how many smaller ones are still to be counted off
+    whole = jnp.floor(place)
+    left = whole.astype(jnp.int32) # how many smaller ones are still to be counted off
     bits = jax.lax.bitcast_convert_type(d, jnp.int32) # in the order of the numbers, since none is negative
-    n, found, alike, rows = len(d), jnp.zeros_like(left), left, jnp.arange(len(d))[:, None]
+    n, found, row = len(d), jnp.zeros_like(left), jnp.arange(len(d))
     for low, width in _DIGITS:
         inside, digit, most = own & (bits >> (low + width) == found[:, None]), bits >> low & 2**width - 1, 2**width - 1
-        counts = binned_count(jnp.where(inside, rows << width | digit, -1), n << width).reshape(n, -1)
+        counts = binned_count(jnp.where(inside, row[:, None] << width | digit, -1), n << width).reshape(n, -1)
         up_to = jnp.cumsum(counts, axis=1)
         chosen = jnp.minimum(jnp.sum(up_to <= left[:, None], axis=1, dtype=jnp.int32), most)
-        alike = counts[rows[:, 0], chosen]
-        left, found = left - (up_to[rows[:, 0], chosen] - alike), found << width | chosen
+        alike = counts[row, chosen]
+        left, found = left - (up_to[row, chosen] - alike), found << width | chosen
     below = jax.lax.bitcast_convert_type(found, jnp.float32)
     above = jnp.where(left + 1 < alike, below, jnp.min(jnp.where(own & (bits > found[:, None]), d, jnp.inf), axis=1))
-    return jnp.where(place > jnp.floor(place), below + (place - jnp.floor(place))*(above - below), below)
+    return jnp.where(place > whole, below + (place - whole)*(above - below), below)
 
 @compiled(inputs=MetricInputs.MASKS)
 def surface_distances(
@@ -401,7 +401,7 @@ def surface_distances(
     if isinstance(q, bool) or not isinstance(q, (int, float)) or not 0 <= q <= 100: raise MetricError(f'percentile must lie between 0 and 100, found {percentile!r}', hint='95 is usual; None for the largest distance')
     steps, space = _spacing(spacing, spatial_axes), tuple(range(-spatial_axes, 0))
     def measure(p: jax.Array, t: jax.Array, counted: jax.Array) -> dict[str, jax.Array]:
-        p, t = jax.lax.optimization_barrier(tuple(_boundary(x, counted, spatial_axes) for x in (p, t)))     # type: ignore[no-untyped-call] # made once
+        p, t = (_boundary(x, counted, spatial_axes) for x in (p, t))
         own = jnp.stack((p, t))
         has_p, has_t = own.any(axis=space)
         there = has_p & has_t

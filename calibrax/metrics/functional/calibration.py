@@ -26,7 +26,7 @@ from ...core.models import MetricDirection
 from ..arrays import check_same_shape, class_labels, floating, sample_weights
 from ..compilation import compiled
 from ..declarations import Decomposition, MetricInputs, MetricProperties
-from ..kernels import binned_count, binned_sum, edges_passed, order, sorted_values, unit_bin_index
+from ..kernels import binned_count, binned_sum, edges_passed, order, sorted_values, unit_bin_index, unit_edges
 from ..numerics import safe_root
 from ..reduction import average_classes, check_choice, divide
 from ..registry import pure_metric
@@ -143,8 +143,6 @@ def brier_skill_score(
     return _skill(brier_statistics(predictions, targets, reference=reference, mask=mask, weights=weights), zero_division=zero_division)
 
 # %% ../../../nbs/metrics/functional/calibration.ipynb #913d9311
-def _edges(num_bins: int) -> np.ndarray: return np.arange(num_bins + 1)/num_bins
-
 def _total(w: jax.Array | None, like: jax.Array) -> jax.Array: return jnp.asarray(like.size, like.dtype) if w is None else jnp.sum(w)
 
 def _sums(index: jax.Array, fits: jax.Array, gap: jax.Array, hit: jax.Array, w: jax.Array | None, length: int) -> _Sums:
@@ -290,7 +288,7 @@ def _diagram(bins: ReliabilityBins, axes: 'Axes', title: str) -> 'tuple[Figure, 
 def _bins(sums: Mapping[str, jax.Array], *, num_bins: int = 10, zero_division: float = 0.0) -> ReliabilityBins:
     unfit = sums['unfit'] > 0
     accuracy, confidence = (jnp.where(unfit, jnp.nan, divide(x, sums['weight'], zero_division)) for x in (sums['hits'], sums['gap'] + sums['hits']))
-    return ReliabilityBins(jnp.asarray(_edges(num_bins), accuracy.dtype), accuracy, confidence, sums['weight'])
+    return ReliabilityBins(jnp.asarray(unit_edges(num_bins), accuracy.dtype), accuracy, confidence, sums['weight'])
 
 @compiled(inputs=MetricInputs.CLASSIFIER_PROBABILITIES, decomposition=Decomposition(statistics=bin_statistics, finalize=_bins))
 def reliability_diagram_bins(
@@ -346,10 +344,10 @@ def _borders_among(ranked: jax.Array, reached: jax.Array | None, *, num_bins: in
 def _between(c: jax.Array, hit: jax.Array, known: jax.Array, w: jax.Array | None, border: jax.Array, at: jax.Array) -> _Sums:
     "Sums between borders; of the samples that lie at one, each side gets its share"
     def place(x: jax.Array) -> jax.Array: return edges_passed(x, at) + edges_passed(x, at, side='left') # grows with x, and is another one between borders than at them
-    pieces, length = place(c), 2*len(at) + 1
+    pieces, own, length = place(c), place(at), 2*len(at) + 1
     def below(x: jax.Array) -> tuple[jax.Array, jax.Array]: # of sums by pieces, before and with those at each border
         up_to = jnp.cumsum(x)
-        return up_to[place(at) - 1], up_to[place(at)]
+        return up_to[own - 1], up_to[own]
     gap = c - hit
     start, end = below(binned_count(pieces, length) if w is None else binned_sum(pieces, w, length))
     low, high = below(binned_sum(pieces, gap if w is None else gap*w, length))

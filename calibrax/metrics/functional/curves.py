@@ -104,8 +104,10 @@ def _in_pairs(scores: jax.Array, labels: jax.Array) -> _Pair:
 def _sorted_within(scores: jax.Array, labels: jax.Array) -> _Pair:
     "Scores and labels of zero and one from the largest score to the smallest, packed where that loses nothing"
     least, fits = _least_and_fits(scores)
-    if sorts_on_host(scores): return _unpacked(sorted_values(_packed(scores, labels, least)), least) if fits else _in_pairs(scores, labels)
-    pair: _Pair = jax.lax.cond(fits, lambda s, t, least: _unpacked(jax.lax.sort(_packed(s, t, least), is_stable=False), least), lambda s, t, _: _in_pairs(s, t), scores, labels, least)
+    def packed(scores: jax.Array, labels: jax.Array, least: jax.Array) -> _Pair: return _unpacked(sorted_values(_packed(scores, labels, least)), least)
+    def in_pairs(scores: jax.Array, labels: jax.Array, _: jax.Array) -> _Pair: return _in_pairs(scores, labels)
+    if sorts_on_host(scores): return (packed if fits else in_pairs)(scores, labels, least)
+    pair: _Pair = jax.lax.cond(fits, packed, in_pairs, scores, labels, least)
     return pair
 
 # %% ../../../nbs/metrics/functional/curves.ipynb #32f0a48f
